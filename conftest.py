@@ -1,0 +1,50 @@
+"""One world for all tests, whoever runs them: the smoke profile, no network, no data, own folders.
+
+It is set up while pytest imports this file, so that the kernels of nbval and papermill, pytest's
+workers and all other commands that tests start inherit it.
+"""
+
+import os
+import runpy
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+NO_NETWORK = Path(__file__).resolve().parent / "tests" / "no_network"
+# Each of pytest's workers imports this file as well and makes a folder of its own.
+FOLDER = Path(tempfile.mkdtemp(prefix="vae-tests-"))
+
+
+def set_environment():
+    for variable, name in (("VAE_DATA", "data"), ("VAE_RUNS", "runs")):
+        (FOLDER / name).mkdir()
+        os.environ[variable] = str(FOLDER / name)
+    os.environ["VAE_PROFILE"] = "smoke"
+    # Two workers on two cores: more threads would only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # A proxy on this machine would be a way out.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
+    path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    kept = [folder for folder in path if folder and folder != str(NO_NETWORK)]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(NO_NETWORK), *kept])
+
+
+set_environment()
+runpy.run_path(str(NO_NETWORK / "sitecustomize.py"), run_name="no_network")
+
+
+def pytest_unconfigure():
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items):
+    marked = [item for item in items if item.get_closest_marker("cuda")]
+    if not marked:
+        return
+    import torch  # takes seconds, so only where it is asked
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU; there is none here"))

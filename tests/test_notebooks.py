@@ -1,0 +1,416 @@
+"""The contract that every notebook keeps, whatever it teaches, and its runs with parameters.
+
+nbval runs every cell with the defaults; here stands what it cannot see. Cells are numbered from 0,
+as in the list `nbformat.read(...).cells`.
+"""
+
+import ast
+import difflib
+import os
+import re
+from collections import namedtuple
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import nbformat
+import papermill
+import pytest
+
+from tools import render
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+DOCUMENTS = [ROOT / "README.md", *NOTEBOOKS]
+# An idea is written out in the notebook that teaches it, and nowhere else but in the helpers.
+TAUGHT = {
+    "01": {"Autoencoder"},
+    "02": {"kl_divergence"},
+    "03": {"reparameterize"},
+    "04": {"VAE", "negative_elbo"},
+}
+LONGEST_CELL = 40  # lines: more than that is no longer one screen
+SLIDE_TYPES = {"slide", "subslide", "fragment", "notes", "skip", "-"}
+WEB = ("http://", "https://", "//")
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def numbered(nb, kind):
+    return [(number, cell) for number, cell in enumerate(nb.cells) if cell.cell_type == kind]
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def outputs(nb):
+    """(number of the cell, output) for all stored outputs."""
+    return [(number, out) for number, cell in numbered(nb, "code") for out in cell.outputs]
+
+
+# --- what stands in a notebook --------------------------------------------------------------------
+
+
+def test_numbers_have_no_gaps():
+    numbers = [path.stem[:3] for path in NOTEBOOKS]
+    assert numbers == [f"{i:02}_" for i in range(len(NOTEBOOKS))], "two digits from 00, no gap"
+
+
+@each_notebook
+@pytest.mark.parametrize(
+    "what, pattern",
+    [
+        ("a title", r"\A# \S"),
+        ("the question", r"question"),
+        ("what the reader can do afterwards", r"by the end you can\b"),
+        ("prerequisites", r"prerequisites|you need"),
+        ("the measured time", r"\*\*Time on two cores:\*\* \d"),
+    ],
+    ids=["title", "question", "aims", "prerequisites", "time"],
+)
+def test_first_cell_opens_the_notebook(path, what, pattern):
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown", "the first cell is not markdown"
+    found = re.search(pattern, first.source, re.IGNORECASE)
+    assert found, f"the first cell lacks {what} ({pattern})"
+
+
+@each_notebook
+def test_parameters(path, monkeypatch):
+    found = [cell for cell in read(path).cells if "parameters" in tags(cell)]
+    assert len(found) == 1, f"{len(found)} cells are tagged parameters; papermill wants one"
+    for variable, profile in ((None, "laptop"), ("gpu", "gpu")):
+        monkeypatch.delenv("VAE_PROFILE", raising=False)
+        if variable:
+            monkeypatch.setenv("VAE_PROFILE", variable)
+        values = {"os": os}
+        exec(found[0].source, values)
+        assert values.get("PROFILE") == profile, f"PROFILE with VAE_PROFILE={variable}"
+        assert isinstance(values.get("SEED"), int), "SEED is missing or no whole number"
+
+
+@each_notebook
+def test_profiles(path):
+    calls = [
+        node
+        for cell in render.code_cells(read(path))
+        for node in ast.walk(render.parse(cell.source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("choose_profile")
+    ]
+    assert len(calls) == 1, "choose_profile is to be called once"
+    names = [keyword.arg for keyword in calls[0].keywords]
+    assert names == ["smoke", "laptop", "gpu"], f"profiles are {names}"
+
+
+@each_notebook
+def test_imports_stand_at_the_top(path):
+    code = [(n, c) for n, c in numbered(read(path), "code") if "parameters" not in tags(c)]
+    for number, cell in code[2:]:
+        imports = [
+            ast.unparse(node)
+            for node in ast.walk(render.parse(cell.source))
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+        ]
+        allowed = not imports or "solution" in tags(cell)
+        assert allowed, f"cell {number} imports, below the first two code cells: {imports}"
+
+
+@each_notebook
+def test_code_cells_fit_a_screen(path):
+    for number, cell in numbered(read(path), "code"):
+        lines = len(cell.source.splitlines())
+        assert lines <= LONGEST_CELL, f"cell {number} has {lines} lines; at most {LONGEST_CELL}"
+
+
+@each_notebook
+def test_each_section_says_why_before_it_computes(path):
+    """Between a heading and the code, or the next heading of its level, stands prose."""
+    text = "\n".join(
+        cell.source if cell.cell_type == "markdown" else "[code]"
+        for cell in read(path).cells
+        if cell.metadata.get("slideshow", {}).get("slide_type") != "notes"
+    )
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        title, _, body = section.partition("\n")
+        opening = re.sub(r"^#+ .*", "", body.partition("[code]")[0], flags=re.MULTILINE)
+        assert opening.strip(), f"section {title!r} starts without a word"
+
+
+@each_notebook
+def test_end_of_the_notebook(path):
+    text = "\n".join(cell.source for _, cell in numbered(read(path), "markdown"))
+    for title in ("Summary", "References"):
+        heading = re.search(rf"^#+ .*\b{title}\b", text, re.MULTILINE | re.IGNORECASE)
+        assert heading, f"there is no section {title}"
+    last_words = text[text.lower().rindex("summary") :]
+    assert re.search(r"\bnext\b", last_words, re.IGNORECASE), "it does not say what comes next"
+    later = NOTEBOOKS[NOTEBOOKS.index(path) + 1 :]
+    if later:
+        assert later[0].name in last_words, f"the summary does not link {later[0].name}"
+
+
+@each_notebook
+def test_cells_know_their_place_on_slides(path):
+    found = set()
+    for number, cell in enumerate(read(path).cells):
+        kind = cell.metadata.get("slideshow", {}).get("slide_type")
+        assert kind in SLIDE_TYPES, f"cell {number} has slide_type {kind!r}"
+        found.add(kind)
+    assert {"slide", "notes"} <= found, f"no slides or no speaker notes: {found}"
+
+
+@each_notebook
+def test_solutions_are_folded(path):
+    for number, cell in numbered(read(path), "code"):
+        hidden = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+        if hidden or "solution" in tags(cell):
+            assert hidden, f"cell {number}: a solution that is not folded (source_hidden)"
+            assert "solution" in tags(cell), f"cell {number} is folded but no solution"
+            comment = cell.source.startswith("#")
+            assert comment, f"cell {number}: folded, it shows its first line, which is no comment"
+
+
+# --- what is stored -------------------------------------------------------------------------------
+
+
+@each_notebook
+def test_file_format(path):
+    nb = read(path)
+    nbformat.validate(nb)
+    assert (nb.nbformat, nb.nbformat_minor) == (4, 5)
+    ids = [cell.id for cell in nb.cells]
+    assert len(set(ids)) == len(ids), "two cells share an id"
+    assert "widgets" not in nb.metadata, "widget state is stored"
+    size = path.stat().st_size
+    assert size < render.LARGEST, f"{size:,} bytes; at most {render.LARGEST:,}"
+
+
+@each_notebook
+def test_stored_outputs_are_fresh(path):
+    assert not render.is_stale(path), "the outputs are not those of this code: make render"
+
+
+@each_notebook
+def test_stored_outputs_come_from_one_run(path):
+    nb = read(path)
+    counts = [cell.execution_count for cell in render.code_cells(nb)]
+    assert counts == list(range(1, len(counts) + 1)), "not run once from top to bottom"
+    render.check_outputs(nb)  # errors, warnings, paths
+    for number, output in outputs(nb):
+        kinds = output.get("data", {})
+        assert render.WIDGET_VIEW not in kinds, f"cell {number} stores a widget's view"
+
+
+@each_notebook
+def test_code_names_no_path_of_one_machine(path):
+    for number, cell in numbered(read(path), "code"):
+        found = render.find_absolute_path(cell.source)
+        assert found is None, f"cell {number} names {found}"
+
+
+@each_notebook
+def test_stored_pictures_have_alternative_text(path):
+    for number, output in outputs(read(path)):
+        for kind in output.get("data", {}):
+            if kind.startswith("image/"):
+                alt = output.metadata.get(kind, {}).get("alt", "")
+                assert alt.strip(), f"cell {number}: {kind} without alternative text"
+
+
+# --- links and pictures in text -------------------------------------------------------------------
+
+Reference = namedtuple("Reference", "place tag target alt")
+
+
+class Tags(HTMLParser):
+    """Collects the references of HTML: what it links to, shows or loads."""
+
+    def __init__(self, place):
+        super().__init__()
+        self.place, self.found = place, []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        for name in ("href", "src"):
+            if name in attributes:
+                target, alt = attributes[name] or "", attributes.get("alt")
+                self.found.append(Reference(self.place, tag, target, alt))
+
+
+def references(path):
+    """Every link and picture in a document's text and in the HTML and Markdown it displays."""
+    if path.suffix == ".md":
+        return in_markdown("the text", path.read_text(encoding="utf-8"))
+    nb, found = read(path), []
+    for number, cell in numbered(nb, "markdown"):
+        found += in_markdown(f"cell {number}", cell.source)
+    for number, output in outputs(nb):
+        data = output.get("data", {})
+        found += in_html(f"output of cell {number}", data.get("text/html", ""))
+        found += in_markdown(f"output of cell {number}", data.get("text/markdown", ""))
+    return found
+
+
+def in_html(place, text):
+    html = Tags(place)
+    html.feed(text)
+    return html.found
+
+
+def in_markdown(place, text):
+    # In code and formulas, [a](b) is no link and < opens no tag.
+    text = re.sub(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$", "", text, flags=re.DOTALL)
+    links = [Reference(place, "a", to, None) for to in re.findall(r"\]\(<?([^)\s>]+)", text)]
+    images = re.findall(r"!\[([^\]]*)\]\(<?([^)\s>]+)", text)
+    return [
+        *in_html(place, text),
+        *links,
+        *(Reference(place, "img", to, alt) for alt, to in images),
+    ]
+
+
+@each_document
+def test_pictures_in_text_have_alternative_text(path):
+    for place, tag, target, alt in references(path):
+        assert tag != "img" or (alt and alt.strip()), f"{place}: {target[:60]} has no alternative"
+
+
+@each_document
+def test_links_point_to_files_that_exist(path):
+    for place, _, target, _ in references(path):
+        if re.match(r"(\w+:|//|#)", target):  # elsewhere, or in the same document
+            continue
+        file = path.parent / unquote(target.partition("#")[0])
+        assert file.exists(), f"{place} points to {target}, which does not exist"
+
+
+@each_notebook
+def test_nothing_is_loaded_from_the_web(path):
+    for place, tag, target, _ in references(path):
+        assert tag == "a" or not target.startswith(WEB), f"{place} loads {target} (offline: blank)"
+
+
+# --- the same code in notebook and helper -------------------------------------------------------
+
+
+class WithoutChecks(ast.NodeTransformer):
+    """Takes away what a helper has beyond the notebook's code: docstrings and argument checks."""
+
+    def visit_body(self, node):
+        node.body = [part for part in render.without_docstring(node) if not self.is_check(part)]
+        return self.generic_visit(node)
+
+    visit_FunctionDef = visit_ClassDef = visit_body
+
+    @staticmethod
+    def is_check(node):
+        """`check_something(...)`, or an `if` that can do nothing but raise."""
+        if isinstance(node, ast.If):
+            return len(node.body) == 1 and isinstance(node.body[0], ast.Raise) and not node.orelse
+        call = node.value if isinstance(node, ast.Expr) else None
+        name = ast.unparse(call.func) if isinstance(call, ast.Call) else ""
+        return name.rpartition(".")[2].startswith("check_")
+
+
+def definitions(source):
+    """The functions and classes at the top level of some source: {name: node}."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return {node.name: node for node in render.parse(source).body if isinstance(node, kinds)}
+
+
+def is_stub(node):
+    """Whether it is left for the student: nothing but `raise NotImplementedError`."""
+    body = render.without_docstring(node)
+    return len(body) == 1 and ast.unparse(body[0]).startswith("raise NotImplementedError")
+
+
+def core(node):
+    return ast.unparse(WithoutChecks().visit(node))
+
+
+@pytest.fixture(scope="module")
+def helpers():
+    modules = ("data", "networks", "models", "losses", "training", "metrics")
+    paths = [ROOT / "vae_helpers" / f"{name}.py" for name in modules]
+    return {
+        name: core(node)
+        for path in paths
+        for name, node in definitions(path.read_text(encoding="utf-8")).items()
+        if not name.startswith("_")
+    }
+
+
+@each_notebook
+def test_notebook_and_helpers_hold_the_same_code(path, helpers):
+    written_out = set()
+    for number, cell in numbered(read(path), "code"):
+        for name, node in definitions(cell.source).items():
+            if name not in helpers or is_stub(node):
+                continue
+            written_out.add(name)
+            here, there = core(node).splitlines(), helpers[name].splitlines()
+            diff = difflib.unified_diff(there, here, "vae_helpers", f"cell {number}", lineterm="")
+            assert here == there, f"{name} is not the helpers' {name}:\n" + "\n".join(diff)
+    missing = TAUGHT.get(path.stem[:2], set()) - written_out
+    assert not missing, f"this notebook is to write out {missing}, which vae_helpers holds too"
+
+
+def test_checks_do_not_count_as_code():
+    written = "class A:\n    def f(self, x):\n        return x"
+    helper = '''
+class A:
+    """An A."""
+
+    def f(self, x):
+        """The same."""
+        data.check_images(x)
+        if x is None:
+            raise ValueError("x")
+        return x
+'''
+    assert core(definitions(written)["A"]) == core(definitions(helper)["A"])
+    other = definitions(written.replace("return x", "return -x"))["A"]
+    assert core(other) != core(definitions(helper)["A"])
+
+
+# --- runs with parameters -------------------------------------------------------------------------
+
+
+def run(path, folder, monkeypatch, **parameters):
+    """Run a notebook as papermill's command would from another folder."""
+    # Nothing but the parameter can choose the profile, and no earlier checkpoint can be found.
+    monkeypatch.setenv("VAE_PROFILE", "laptop")
+    monkeypatch.setenv("VAE_RUNS", str(folder / "runs"))
+    return papermill.execute_notebook(
+        path,
+        folder / path.name,
+        parameters=parameters,
+        cwd=folder,
+        kernel_name="python3",
+        progress_bar=False,
+        execution_timeout=300,
+    )
+
+
+@each_notebook
+def test_papermill_run(path, tmp_path, monkeypatch):
+    """Another seed and another working directory: no claim may hang on either."""
+    nb = run(path, tmp_path, monkeypatch, PROFILE="smoke", SEED=1)
+    errors = [f"cell {n}: {o.evalue}" for n, o in outputs(nb) if o.output_type == "error"]
+    assert not errors, errors
+    shown = "".join(o.get("text", "") for _, o in outputs(nb))
+    assert "> smoke <" in shown, "choose_profile did not get PROFILE"
+    render.check_widgets(nb)
+
+
+def test_unknown_profile_is_named(tmp_path, monkeypatch):
+    with pytest.raises(papermill.PapermillExecutionError) as caught:
+        run(NOTEBOOKS[0], tmp_path, monkeypatch, PROFILE="huge")
+    assert caught.value.ename == "ValueError"
+    assert caught.value.evalue == "PROFILE is 'huge'; expected one of smoke, laptop, gpu"

@@ -1,0 +1,79 @@
+"""The terms of the ELBO. Every function returns one number per image, in nats: shape `(batch,)`."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from vae_helpers.data import check_images
+
+
+def kl_divergence(mu, logvar):
+    """KL(q || p) for q = N(mu, diag exp(logvar)) and p = N(0, I), summed over latents.
+
+    `mu`, `logvar`: `(batch, latent_dim)`. Returns `(batch,)`, nats.
+    Source: Kingma & Welling 2014, appendix B.
+    """
+    check_same_shape(mu=mu, logvar=logvar)
+    return 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(dim=1)
+
+
+def bernoulli_nll(logits, x):
+    """-log p(x|z) for independent Bernoulli pixels with the given logits, summed over pixels.
+
+    `logits`, `x`: `(batch, channels, h, w)`, x in [0, 1]. Returns `(batch,)`, nats.
+    A likelihood only for x in {0, 1}; for grey values a cross-entropy.
+    """
+    check_same_shape(logits=logits, x=x)
+    check_images(x)
+    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(dim=1)
+
+
+def gaussian_nll(mean, x, sigma=1.0):
+    """-log p(x|z) for independent Gaussian pixels N(mean, sigma^2), summed over pixels.
+
+    `mean`, `x`: `(batch, ...)`; `sigma`: a positive float. Returns `(batch,)`, nats (of a density,
+    so it can be negative).
+    """
+    check_same_shape(mean=mean, x=x)
+    if not sigma > 0:
+        raise ValueError(f"sigma is {sigma}; expected a positive number")
+    log_density = -0.5 * ((x - mean) / sigma) ** 2 - math.log(sigma) - 0.5 * math.log(2 * math.pi)
+    return -log_density.flatten(1).sum(dim=1)
+
+
+def negative_elbo(model, x, beta=1.0):
+    """What a VAE minimises: -log p(x|z) + beta KL(q(z|x) || p(z)), with one sample of z.
+
+    Returns a dict of `(batch,)` tensors in nats: `loss`, and its parts `nll` and `kl`
+    (`nll + kl` is the negative ELBO whatever beta is).
+    """
+    check_beta(beta)
+    logits, mu, logvar = model(x)
+    nll = model.nll(logits, x)
+    kl = kl_divergence(mu, logvar)
+    return {"loss": nll + beta * kl, "nll": nll, "kl": kl}
+
+
+def reconstruction_loss(model, x):
+    """What a plain autoencoder minimises: `{"loss": -log p(x|z)}`, `(batch,)`, nats."""
+    logits, _ = model(x)
+    return {"loss": model.nll(logits, x)}
+
+
+def check_same_shape(**tensors):
+    """Raise a `ValueError` naming both tensors unless they are tensors of one shape."""
+    (first, a), (second, b) = tensors.items()
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError(f"{name} is a {type(tensor).__name__}; expected a torch.Tensor")
+    if a.shape != b.shape or a.ndim < 2:
+        raise ValueError(
+            f"{first} has shape {tuple(a.shape)} and {second} {tuple(b.shape)}; "
+            "expected the same shape, batch first"
+        )
+
+
+def check_beta(beta):
+    if not beta >= 0:
+        raise ValueError(f"beta is {beta}; expected a number that is not negative")

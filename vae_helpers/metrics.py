@@ -1,0 +1,114 @@
+"""How good is a model? Likelihood, active latents, and a classifier as judge of samples."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from vae_helpers.data import check_images
+from vae_helpers.training import fit
+
+
+@torch.no_grad()
+def log_likelihood(model, x, samples=100, chunk=2000, seed=0):
+    """Importance-weighted estimate of log p(x) with `samples` draws from q(z|x): `(n,)`, nats.
+
+    log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x), a lower bound in expectation that tightens with K.
+    At most `chunk` codes are decoded at once, so memory does not grow with `samples` or n.
+    Source: Burda et al. 2016, equation 8.
+    """
+    check_images(x)
+    for name, value in (("samples", samples), ("chunk", chunk)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}; expected a whole number, at least 1")
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    draws = min(samples, chunk)
+    estimates = []
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for batch in x.split(max(1, chunk // draws)):
+            batch = batch.to(device)
+            q = torch.distributions.Normal(*_mean_and_std(*model.encode(batch)))
+            total = torch.full((len(batch),), -math.inf, device=device)
+            for start in range(0, samples, draws):
+                log_weights = _log_weights(model, batch, q, min(draws, samples - start))
+                total = torch.logaddexp(total, log_weights.logsumexp(dim=0))
+            estimates.append((total - math.log(samples)).cpu())
+    model.train(was_training)
+    return torch.cat(estimates)
+
+
+def _mean_and_std(mu, logvar):
+    return mu, torch.exp(0.5 * logvar)
+
+
+def _log_weights(model, x, q, draws):
+    """log p(x|z) + log p(z) - log q(z|x) for z ~ q(z|x): `(draws, n)`."""
+    z = q.sample((draws,))
+    log_prior = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(dim=-1)
+    logits = model.decode_logits(z.flatten(0, 1))
+    copies = x.expand(draws, *x.shape).flatten(0, 1)
+    log_decoder = -model.nll(logits, copies).view(draws, len(x))
+    return log_decoder + log_prior - q.log_prob(z).sum(dim=-1)
+
+
+@torch.no_grad()
+def active_units(model, x, threshold=0.01):
+    """Which latents does the encoder use? `(active, variance)`, both `(latent_dim,)`.
+
+    `variance`: of the encoder's mean over the images; `active`: variance > threshold.
+    Source: Burda et al. 2016, section 5.3.
+    """
+    variance = encode_means(model, x).var(dim=0)
+    return variance > threshold, variance
+
+
+@torch.no_grad()
+def encode_means(model, x, batch_size=1000):
+    """mu(x) of a VAE, z of an autoencoder: `(n, latent_dim)` on the CPU."""
+    check_images(x)
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    codes = [model.encode(batch.to(device)) for batch in x.split(batch_size)]
+    model.train(was_training)
+    return torch.cat([(c[0] if isinstance(c, tuple) else c).cpu() for c in codes])
+
+
+def train_classifier(images, labels, epochs=2, seed=0, device=None):
+    """A small convolutional network that names the digit: images -> logits `(n, 10)`.
+
+    It judges samples, so state its own accuracy (`accuracy`) beside every judgement.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        classifier = nn.Sequential(
+            nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.ReLU(),  # 28x28 -> 14x14
+            nn.Conv2d(16, 32, 5, stride=2, padding=2), nn.ReLU(),  # 14x14 -> 7x7
+            nn.Flatten(), nn.Linear(32 * 7 * 7, 128), nn.ReLU(), nn.Linear(128, 10),
+        )  # fmt: skip
+
+    def cross_entropy(model, x, y):
+        return {"loss": F.cross_entropy(model(x), y, reduction="none")}
+
+    fit(
+        classifier, (images, labels), loss=cross_entropy, epochs=epochs, seed=seed, device=device,
+        quiet=True,
+    )  # fmt: skip
+    return classifier.eval()
+
+
+@torch.no_grad()
+def classify(classifier, images, batch_size=1000):
+    """Class probabilities `(n, 10)` on the CPU."""
+    check_images(images)
+    device = next(classifier.parameters()).device
+    return torch.cat([classifier(b.to(device)).softmax(1).cpu() for b in images.split(batch_size)])
+
+
+def accuracy(classifier, images, labels):
+    """The share of images whose most probable class is their label."""
+    return (classify(classifier, images).argmax(dim=1) == labels.cpu()).float().mean().item()

@@ -1,0 +1,306 @@
+"""Training and evaluation of any model here, from tensors in memory."""
+
+import copy
+import os
+import pickle
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from vae_helpers.data import check_images
+from vae_helpers.losses import negative_elbo
+
+
+def pick_device(device=None):
+    """The device asked for, else a CUDA GPU where there is one, else the CPU."""
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def choose_profile(name, **profiles):
+    """The settings of the profile called `name`, and a printed table of all profiles.
+
+    `profiles`: a dict of settings for each profile, all with the same keys.
+    """
+    if name not in profiles:
+        raise ValueError(f"PROFILE is {name!r}; expected one of {', '.join(profiles)}")
+    keys = list(profiles[name])
+    width = max(map(len, keys))
+    columns = {p: [f"> {p} <" if p == name else p, *(f"{s[k]:,}" for k in keys)]
+               for p, s in profiles.items()}  # fmt: skip
+    for row, key in enumerate(["profile", *keys]):
+        print(key.ljust(width), *(cells[row].rjust(12) for cells in columns.values()))
+    return profiles[name]
+
+
+def fit(
+    model,
+    train,
+    validation=None,
+    *,
+    loss=negative_elbo,
+    epochs=10,
+    batch_size=128,
+    lr=1e-3,
+    clip=None,
+    seed=0,
+    device=None,
+    checkpoint=None,
+    config=None,
+    quiet=False,
+):
+    """Train `model` with Adam and return its history.
+
+    `train`, `validation`: images `(n, ...)`, or a tuple of tensors of equal length (images,
+    labels, ...). `loss(model, *batch)`: a dict of `(batch,)` tensors in nats, `"loss"` among them.
+    `clip`: the largest gradient norm. `config`: anything worth keeping with the weights.
+    `checkpoint`: a file written after each epoch. If it exists already, training goes on from
+    there, to the same weights bit for bit (on a CPU) as if it had never stopped; a finished one
+    is only loaded.
+
+    Each epoch draws its batches and its noise from a seed of its own (`seed` and the epoch), so
+    that the caller's random numbers are left alone. An interrupt (Ctrl-C, the stop button) ends
+    training and keeps model and history.
+
+    Returns `{"train": {term: [mean per epoch]}, "validation": {...}}`, nats per image; the
+    training means run over the epoch while the weights change. Raises `ValueError` for bad
+    input, before anything is trained, and `OSError` for a checkpoint that cannot be written.
+    """
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}; expected a whole number, at least 1")
+    for name, value in (("lr", lr), ("clip", 1 if clip is None else clip)):
+        if not value > 0:
+            raise ValueError(f"{name} is {value!r}; expected a positive number")
+    device = pick_device(device)
+    train = _tensors(train, "train", device)
+    validation = None if validation is None else _tensors(validation, "validation", device)
+    model.to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    history = {"train": defaultdict(list), "validation": defaultdict(list)}
+    run = {"batch_size": batch_size, "lr": lr, "clip": clip, "seed": seed, "images": len(train[0])}
+    first_epoch = 0
+    if checkpoint is not None:
+        checkpoint = Path(checkpoint)
+        _check_writable(checkpoint)
+        if checkpoint.exists():
+            saved = load_checkpoint(checkpoint, model, optimizer)
+            if saved["run"] != run or saved["config"] != config:
+                raise ValueError(
+                    f"{checkpoint} was trained with {saved['run']}, config {saved['config']}; "
+                    f"asked for are {run}, config {config}. Delete it or choose another name."
+                )
+            first_epoch = saved["epoch"]
+            for split, terms in saved["history"].items():
+                history[split].update(terms)
+            if not quiet:
+                print(f"{checkpoint.name}: {first_epoch} epochs already trained, loaded.")
+
+    steps = -(-len(train[0]) // batch_size)
+    bar = tqdm(
+        total=epochs * steps, initial=min(first_epoch, epochs) * steps, disable=quiet, leave=False,
+        file=sys.stdout, ncols=100, mininterval=0.5, unit="step",
+    )  # fmt: skip
+    if not quiet and first_epoch < epochs:
+        seconds = _seconds_per_step(model, train, loss, batch_size) * (epochs - first_epoch) * steps
+        bar.write(
+            f"{sum(p.numel() for p in model.parameters()):,} parameters, {epochs - first_epoch} "
+            f"epochs of {steps} steps on {device.type}: about {max(1, round(seconds))} s."
+        )
+    try:
+        for epoch in range(first_epoch, epochs):
+            means = _train_epoch(
+                model, train, loss, optimizer, batch_size, clip, _epoch_seed(seed, epoch), bar
+            )
+            for term, value in means.items():
+                history["train"][term].append(value)
+            if validation is not None:
+                for term, value in evaluate(model, validation, loss=loss, seed=seed).items():
+                    history["validation"][term].append(value)
+            if checkpoint is not None:
+                _save_or_say(checkpoint, model, optimizer, epoch + 1, run, config, history, bar)
+    except KeyboardInterrupt:
+        done = len(history["train"]["loss"])
+        bar.write(
+            f"Interrupted in epoch {done + 1}: the model and {done} epochs of history are kept."
+        )
+    finally:
+        bar.close()
+    history = {split: dict(terms) for split, terms in history.items()}
+    if not quiet:
+        _print_last(history)
+    return history
+
+
+def _print_last(history):
+    parts = [
+        f"{split} {terms['loss'][-1]:.2f}" for split, terms in history.items() if terms.get("loss")
+    ]
+    if parts:
+        epochs = len(history["train"]["loss"])
+        print(f"After {epochs} epochs, loss in nats per image: {', '.join(parts)}.")
+
+
+def _train_epoch(model, train, loss, optimizer, batch_size, clip, seed, bar):
+    """One pass over the data in a random order; the mean of each term over the epoch."""
+    model.train()
+    device = train[0].device
+    totals = defaultdict(lambda: torch.zeros((), device=device))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        order = torch.randperm(len(train[0]), device=device)
+        for step, rows in enumerate(order.split(batch_size)):
+            terms = loss(model, *(tensor[rows] for tensor in train))
+            optimizer.zero_grad()
+            terms["loss"].mean().backward()
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+            optimizer.step()
+            for term, values in terms.items():
+                totals[term] += values.detach().sum()
+            if step % 50 == 0:  # reading a number makes a GPU wait, so not at each step
+                bar.set_postfix_str(f"loss {terms['loss'].mean().item():.1f} nats", refresh=False)
+            bar.update()
+    return {term: total.item() / len(order) for term, total in totals.items()}
+
+
+@torch.no_grad()
+def per_image(model, data, *, loss=negative_elbo, batch_size=1000, seed=0):
+    """Every term of the loss for every image: a dict of `(n,)` tensors on the CPU, nats.
+
+    The model is in evaluation mode, and the noise comes from `seed`, so that the answer repeats.
+    """
+    device = next(model.parameters()).device
+    data = _tensors(data, "data", device)
+    terms = defaultdict(list)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            for batch in zip(*(tensor.split(batch_size) for tensor in data), strict=True):
+                for term, values in loss(model, *batch).items():
+                    terms[term].append(values.cpu())
+    finally:
+        model.train(was_training)
+    return {term: torch.cat(values) for term, values in terms.items()}
+
+
+def evaluate(model, data, *, loss=negative_elbo, batch_size=1000, seed=0):
+    """The mean of every term of the loss over `data`: a dict of floats, nats per image."""
+    terms = per_image(model, data, loss=loss, batch_size=batch_size, seed=seed)
+    return {term: values.mean().item() for term, values in terms.items()}
+
+
+def save_checkpoint(path, model, optimizer=None, **extra):
+    """Write weights, optimiser state and `extra` (plain numbers, strings, lists, dicts) to `path`.
+
+    The file appears whole or not at all. Raises `OSError` with the path if it cannot be written.
+    """
+    path = Path(path)
+    _check_writable(path)
+    state = {
+        "architecture": str(model),
+        "model": model.state_dict(),
+        "optimizer": None if optimizer is None else optimizer.state_dict(),
+        **extra,
+    }
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_checkpoint(path, model, optimizer=None):
+    """Load what `save_checkpoint` wrote into `model` (and `optimizer`); return all that was saved.
+
+    Only tensors and plain data are read, never code. Raises `FileNotFoundError`, and `ValueError`
+    for a damaged or foreign file and for weights of another architecture.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no checkpoint at {path}: train first, or check the name")
+    device = next(model.parameters()).device
+    try:
+        saved = torch.load(path, weights_only=True, map_location=device)
+        weights, architecture = saved["model"], saved["architecture"]
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ValueError(
+            f"{path} is not a checkpoint of this course, is damaged, or holds code (refused). "
+            "Delete it and train again."
+        ) from error
+    if architecture != str(model):
+        raise ValueError(
+            f"{path} holds another architecture:\n{architecture}\nexpected:\n{model}\n"
+            "Build the model that was saved, or choose another file."
+        )
+    model.load_state_dict(weights)
+    if optimizer is not None and saved["optimizer"] is not None:
+        optimizer.load_state_dict(saved["optimizer"])
+    return saved
+
+
+def _save_or_say(path, model, optimizer, epoch, run, config, history, bar):
+    """A full disk must not cost the training that is already done."""
+    plain = {split: dict(terms) for split, terms in history.items()}
+    try:
+        save_checkpoint(
+            path, model, optimizer, epoch=epoch, run=run, config=config, history=plain
+        )  # fmt: skip
+    except OSError as error:
+        bar.write(f"Checkpoint not written ({error}); training goes on.")
+
+
+def _check_writable(path):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot make the folder of {path}: {error}") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OSError(f"cannot write {path}: it is a folder, or its folder is read-only")
+
+
+def _tensors(data, name, device):
+    """`data` as a tuple of tensors on `device`; the images among them checked once, on the CPU."""
+    data = data if isinstance(data, tuple) else (data,)
+    check_images(data[0], name=name)
+    if any(len(tensor) != len(data[0]) for tensor in data):
+        raise ValueError(f"{name} has tensors of lengths {[len(t) for t in data]}; expected equal")
+    return tuple(tensor.to(device) for tensor in data)
+
+
+def _epoch_seed(seed, epoch):
+    return seed * 100_003 + epoch
+
+
+def _seconds_per_step(model, train, loss, batch_size):
+    """Measured on a copy, so that neither weights nor random numbers of the caller change."""
+    trial = copy.deepcopy(model).train()
+    optimizer = torch.optim.Adam(trial.parameters())
+    start = time.perf_counter()
+    device = train[0].device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for step in range(6):
+            if step == 1:  # the first step warms up
+                start = time.perf_counter()
+            loss(trial, *(tensor[:batch_size] for tensor in train))["loss"].mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    return (time.perf_counter() - start) / 5
