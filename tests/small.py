@@ -12,15 +12,15 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
-import torch
-from torchvision.datasets import MNIST
-
 from vae_helpers.data import load_images
 from vae_helpers.losses import negative_elbo
 from vae_helpers.models import VAE, Autoencoder
 from vae_helpers.networks import mlp_decoder, mlp_encoder
 from vae_helpers.training import fit
+
+import numpy as np
+import torch
+from torchvision.datasets import MNIST
 
 
 def small_images(n=40, image_shape=(1, 28, 28)):

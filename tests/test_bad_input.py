@@ -2,10 +2,6 @@
 
 import re
 
-import pytest
-import torch
-from small import small_autoencoder, small_images, small_vae
-
 from vae_helpers.data import binarize, load_images
 from vae_helpers.losses import bernoulli_nll, gaussian_nll, kl_divergence, negative_elbo
 from vae_helpers.metrics import (
@@ -19,6 +15,10 @@ from vae_helpers.metrics import (
 from vae_helpers.models import reparameterize
 from vae_helpers.training import evaluate, fit, per_image
 from vae_helpers.widgets import decode_png, latent_sliders
+
+import pytest
+import torch
+from small import small_autoencoder, small_images, small_vae
 
 
 def classifier():

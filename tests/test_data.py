@@ -6,6 +6,9 @@ import sys
 import time
 from collections import Counter
 
+from vae_helpers import data as data_module
+from vae_helpers.data import MNIST_FILES, binarize, check_images, load_images
+
 import numpy as np
 import pytest
 import torch
@@ -21,9 +24,6 @@ from small import (
     write_mnist,
 )
 from torchvision.datasets import MNIST
-
-from vae_helpers import data as data_module
-from vae_helpers.data import MNIST_FILES, binarize, check_images, load_images
 
 
 @pytest.fixture(autouse=True)

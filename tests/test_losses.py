@@ -2,6 +2,14 @@
 
 import math
 
+from vae_helpers.losses import (
+    bernoulli_nll,
+    gaussian_nll,
+    kl_divergence,
+    negative_elbo,
+    reconstruction_loss,
+)
+
 import numpy as np
 import pytest
 import torch
@@ -10,14 +18,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from small import small_autoencoder, small_images, small_vae
 from torch.distributions import Bernoulli, Normal
-
-from vae_helpers.losses import (
-    bernoulli_nll,
-    gaussian_nll,
-    kl_divergence,
-    negative_elbo,
-    reconstruction_loss,
-)
 
 
 def codes(limit):

@@ -3,11 +3,6 @@
 import math
 from itertools import pairwise
 
-import pytest
-import torch
-from small import small_autoencoder, small_images, small_vae
-from torch import nn
-
 from vae_helpers.losses import gaussian_nll, negative_elbo
 from vae_helpers.metrics import (
     accuracy,
@@ -17,6 +12,11 @@ from vae_helpers.metrics import (
     log_likelihood,
     train_classifier,
 )
+
+import pytest
+import torch
+from small import small_autoencoder, small_images, small_vae
+from torch import nn
 
 
 class LinearGaussian(nn.Module):

@@ -2,15 +2,15 @@
 
 import math
 
+from vae_helpers.models import VAE, Autoencoder, reparameterize
+from vae_helpers.networks import mlp_decoder, mlp_encoder
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small import small_autoencoder, small_images, small_vae
 from torch import nn
-
-from vae_helpers.models import VAE, Autoencoder, reparameterize
-from vae_helpers.networks import mlp_decoder, mlp_encoder
 
 OPTIONS = [
     {"latent": 2},

@@ -3,6 +3,10 @@
 import base64
 import io
 
+from vae_helpers import plots
+from vae_helpers.plots import DIGIT_COLOURS, STYLES, manifold, show, show_table, tile
+from vae_helpers.widgets import decode_png, latent_sliders, sliders
+
 import matplotlib
 import matplotlib.pyplot as plt
 import nbformat
@@ -18,10 +22,6 @@ from PIL import Image
 from small import small_autoencoder, small_images, small_vae
 from torch import nn
 from traitlets.config import Config
-
-from vae_helpers import plots
-from vae_helpers.plots import DIGIT_COLOURS, STYLES, manifold, show, show_table, tile
-from vae_helpers.widgets import decode_png, latent_sliders, sliders
 
 matplotlib.use("Agg")  # no window
 

@@ -86,7 +86,7 @@ def test_every_import_is_provided_by_the_requirements():
     scripts += [*ROOT.glob("*.py"), *ROOT.glob("notebooks/*.ipynb")]
     assert SCRIPT in scripts
     provided = {normalised(line.partition("==")[0]) for line in requirement_lines()}
-    ours = {"vae_helpers"} | {path.stem for path in scripts}
+    ours = {"vae_helpers", "tools"} | {path.stem for path in scripts}
     distributions = importlib.metadata.packages_distributions()
     missing = []
     for path in scripts:

@@ -6,6 +6,7 @@ import os
 import socket
 import tempfile
 import textwrap
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,7 +67,7 @@ def load_images(name="mnist", root=None):
         )
     try:
         _download_mnist(folder)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         cause = textwrap.shorten(str(error), 200)  # torchvision's message has many lines
         reason = f"no MNIST in {folder} and no download ({cause})"
         remedy = (

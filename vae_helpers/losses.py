@@ -2,10 +2,10 @@
 
 import math
 
+from vae_helpers.data import check_images
+
 import torch
 import torch.nn.functional as F
-
-from vae_helpers.data import check_images
 
 
 def kl_divergence(mu, logvar):

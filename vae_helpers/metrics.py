@@ -2,15 +2,14 @@
 
 import math
 
+from vae_helpers.data import check_images
+from vae_helpers.training import evaluation, fit
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vae_helpers.data import check_images
-from vae_helpers.training import fit
 
-
-@torch.no_grad()
 def log_likelihood(model, x, samples=100, chunk=2000, seed=0):
     """Importance-weighted estimate of log p(x) with `samples` draws from q(z|x): `(n,)`, nats.
 
@@ -22,13 +21,9 @@ def log_likelihood(model, x, samples=100, chunk=2000, seed=0):
     for name, value in (("samples", samples), ("chunk", chunk)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} is {value!r}; expected a whole number, at least 1")
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     draws = min(samples, chunk)
     estimates = []
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with evaluation(model, seed) as device:
         for batch in x.split(max(1, chunk // draws)):
             batch = batch.to(device)
             q = torch.distributions.Normal(*_mean_and_std(*model.encode(batch)))
@@ -37,7 +32,6 @@ def log_likelihood(model, x, samples=100, chunk=2000, seed=0):
                 log_weights = _log_weights(model, batch, q, min(draws, samples - start))
                 total = torch.logaddexp(total, log_weights.logsumexp(dim=0))
             estimates.append((total - math.log(samples)).cpu())
-    model.train(was_training)
     return torch.cat(estimates)
 
 
@@ -55,7 +49,6 @@ def _log_weights(model, x, q, draws):
     return log_decoder + log_prior - q.log_prob(z).sum(dim=-1)
 
 
-@torch.no_grad()
 def active_units(model, x, threshold=0.01):
     """Which latents does the encoder use? `(active, variance)`, both `(latent_dim,)`.
 
@@ -66,15 +59,11 @@ def active_units(model, x, threshold=0.01):
     return variance > threshold, variance
 
 
-@torch.no_grad()
 def encode_means(model, x, batch_size=1000):
     """mu(x) of a VAE, z of an autoencoder: `(n, latent_dim)` on the CPU."""
     check_images(x)
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    codes = [model.encode(batch.to(device)) for batch in x.split(batch_size)]
-    model.train(was_training)
+    with evaluation(model) as device:
+        codes = [model.encode(batch.to(device)) for batch in x.split(batch_size)]
     return torch.cat([(c[0] if isinstance(c, tuple) else c).cpu() for c in codes])
 
 
@@ -83,6 +72,7 @@ def train_classifier(images, labels, epochs=2, seed=0, device=None):
 
     It judges samples, so state its own accuracy (`accuracy`) beside every judgement.
     """
+    check_images(images, (1, 28, 28), "images")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         classifier = nn.Sequential(
@@ -101,12 +91,12 @@ def train_classifier(images, labels, epochs=2, seed=0, device=None):
     return classifier.eval()
 
 
-@torch.no_grad()
 def classify(classifier, images, batch_size=1000):
     """Class probabilities `(n, 10)` on the CPU."""
-    check_images(images)
-    device = next(classifier.parameters()).device
-    return torch.cat([classifier(b.to(device)).softmax(1).cpu() for b in images.split(batch_size)])
+    check_images(images, (1, 28, 28), "images")
+    with evaluation(classifier) as device:
+        logits = [classifier(batch.to(device)).cpu() for batch in images.split(batch_size)]
+    return torch.cat(logits).softmax(dim=1)
 
 
 def accuracy(classifier, images, labels):

@@ -1,10 +1,10 @@
 """The models: an encoder and a decoder put together, with a likelihood."""
 
-import torch
-from torch import nn
-
 from vae_helpers.data import check_images
 from vae_helpers.losses import bernoulli_nll, check_same_shape
+
+import torch
+from torch import nn
 
 
 class Autoencoder(nn.Module):

@@ -1,18 +1,19 @@
 """Training and evaluation of any model here, from tensors in memory."""
 
 import copy
+import io
 import os
-import pickle
 import sys
 import time
 from collections import defaultdict
+from contextlib import contextmanager
 from pathlib import Path
-
-import torch
-from tqdm import tqdm
 
 from vae_helpers.data import check_images
 from vae_helpers.losses import negative_elbo
+
+import torch
+from tqdm import tqdm
 
 
 def pick_device(device=None):
@@ -75,6 +76,7 @@ def fit(
     for name, value in (("lr", lr), ("clip", 1 if clip is None else clip)):
         if not value > 0:
             raise ValueError(f"{name} is {value!r}; expected a positive number")
+    lr, clip = float(lr), None if clip is None else float(clip)
     device = pick_device(device)
     train = _tensors(train, "train", device)
     validation = None if validation is None else _tensors(validation, "validation", device)
@@ -85,14 +87,18 @@ def fit(
     first_epoch = 0
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
+        _check_plain(config)
         _check_writable(checkpoint)
         if checkpoint.exists():
-            saved = load_checkpoint(checkpoint, model, optimizer)
-            if saved["run"] != run or saved["config"] != config:
+            saved = _read_checkpoint(checkpoint, model)
+            if saved.get("run") != run or saved["config"] != config:
                 raise ValueError(
-                    f"{checkpoint} was trained with {saved['run']}, config {saved['config']}; "
-                    f"asked for are {run}, config {config}. Delete it or choose another name."
+                    f"{checkpoint} was trained with {saved.get('run')}, config "
+                    f"{saved.get('config')}; asked for are {run}, config {config}. "
+                    "Delete it or choose another name."
                 )
+            model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
             first_epoch = saved["epoch"]
             for split, terms in saved["history"].items():
                 history[split].update(terms)
@@ -104,22 +110,23 @@ def fit(
         total=epochs * steps, initial=min(first_epoch, epochs) * steps, disable=quiet, leave=False,
         file=sys.stdout, ncols=100, mininterval=0.5, unit="step",
     )  # fmt: skip
-    if not quiet and first_epoch < epochs:
-        seconds = _seconds_per_step(model, train, loss, batch_size) * (epochs - first_epoch) * steps
-        bar.write(
-            f"{sum(p.numel() for p in model.parameters()):,} parameters, {epochs - first_epoch} "
-            f"epochs of {steps} steps on {device.type}: about {max(1, round(seconds))} s."
-        )
     try:
-        for epoch in range(first_epoch, epochs):
-            means = _train_epoch(
-                model, train, loss, optimizer, batch_size, clip, _epoch_seed(seed, epoch), bar
+        if not quiet and first_epoch < epochs:
+            left = epochs - first_epoch
+            seconds = _seconds_per_step(model, train, loss, batch_size) * left * steps
+            bar.write(
+                f"{sum(p.numel() for p in model.parameters()):,} parameters, {left} epochs of "
+                f"{steps} steps on {device.type}: about {max(1, round(seconds))} s."
             )
-            for term, value in means.items():
-                history["train"][term].append(value)
+        for epoch in range(first_epoch, epochs):
+            means = {"train": _train_epoch(
+                model, train, loss, optimizer, batch_size, clip, _epoch_seed(seed, epoch), bar
+            )}  # fmt: skip
             if validation is not None:
-                for term, value in evaluate(model, validation, loss=loss, seed=seed).items():
-                    history["validation"][term].append(value)
+                means["validation"] = evaluate(model, validation, loss=loss, seed=seed)
+            for split, terms in means.items():
+                for term, value in terms.items():
+                    history[split][term].append(value)
             if checkpoint is not None:
                 _save_or_say(checkpoint, model, optimizer, epoch + 1, run, config, history, bar)
     except KeyboardInterrupt:
@@ -149,8 +156,7 @@ def _train_epoch(model, train, loss, optimizer, batch_size, clip, seed, bar):
     model.train()
     device = train[0].device
     totals = defaultdict(lambda: torch.zeros((), device=device))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with _random_numbers(seed, device):
         order = torch.randperm(len(train[0]), device=device)
         for step, rows in enumerate(order.split(batch_size)):
             terms = loss(model, *(tensor[rows] for tensor in train))
@@ -167,25 +173,38 @@ def _train_epoch(model, train, loss, optimizer, batch_size, clip, seed, bar):
     return {term: total.item() / len(order) for term, total in totals.items()}
 
 
-@torch.no_grad()
+@contextmanager
+def evaluation(model, seed=0):
+    """Evaluation mode, no gradients, random numbers from `seed`; all as before at the end."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), _random_numbers(seed, device):
+            yield device
+    finally:
+        model.train(was_training)
+
+
+@contextmanager
+def _random_numbers(seed, device):
+    """Random numbers from `seed`; the caller's go on afterwards as if nothing had been drawn."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
 def per_image(model, data, *, loss=negative_elbo, batch_size=1000, seed=0):
     """Every term of the loss for every image: a dict of `(n,)` tensors on the CPU, nats.
 
     The model is in evaluation mode, and the noise comes from `seed`, so that the answer repeats.
     """
-    device = next(model.parameters()).device
-    data = _tensors(data, "data", device)
     terms = defaultdict(list)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            for batch in zip(*(tensor.split(batch_size) for tensor in data), strict=True):
-                for term, values in loss(model, *batch).items():
-                    terms[term].append(values.cpu())
-    finally:
-        model.train(was_training)
+    with evaluation(model, seed) as device:
+        data = _tensors(data, "data", device)
+        for batch in zip(*(tensor.split(batch_size) for tensor in data), strict=True):
+            for term, values in loss(model, *batch).items():
+                terms[term].append(values.cpu())
     return {term: torch.cat(values) for term, values in terms.items()}
 
 
@@ -208,10 +227,12 @@ def save_checkpoint(path, model, optimizer=None, **extra):
         "optimizer": None if optimizer is None else optimizer.state_dict(),
         **extra,
     }
+    content = io.BytesIO()
+    torch.save(state, content)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") as file:
-            torch.save(state, file)
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -225,34 +246,50 @@ def load_checkpoint(path, model, optimizer=None):
     Only tensors and plain data are read, never code. Raises `FileNotFoundError`, and `ValueError`
     for a damaged or foreign file and for weights of another architecture.
     """
-    path = Path(path)
+    saved = _read_checkpoint(Path(path), model)
+    model.load_state_dict(saved["model"])
+    if optimizer is not None and saved["optimizer"] is not None:
+        optimizer.load_state_dict(saved["optimizer"])
+    return saved
+
+
+def _read_checkpoint(path, model):
+    """What the file holds, if it fits `model`; the model is not touched."""
     if not path.exists():
         raise FileNotFoundError(f"no checkpoint at {path}: train first, or check the name")
-    device = next(model.parameters()).device
+    expected = model.state_dict()
     try:
-        saved = torch.load(path, weights_only=True, map_location=device)
-        weights, architecture = saved["model"], saved["architecture"]
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:
+        saved = torch.load(path, weights_only=True, map_location=next(model.parameters()).device)
+        architecture = saved["architecture"]
+        fits = {k: v.shape for k, v in saved["model"].items()} == {
+            k: v.shape for k, v in expected.items()
+        }
+    except Exception as error:  # torch.load raises nearly anything for a damaged file
         raise ValueError(
             f"{path} is not a checkpoint of this course, is damaged, or holds code (refused). "
             "Delete it and train again."
         ) from error
-    if architecture != str(model):
+    if architecture != str(model) or not fits:
         raise ValueError(
             f"{path} holds another architecture:\n{architecture}\nexpected:\n{model}\n"
             "Build the model that was saved, or choose another file."
         )
-    model.load_state_dict(weights)
-    if optimizer is not None and saved["optimizer"] is not None:
-        optimizer.load_state_dict(saved["optimizer"])
     return saved
+
+
+def _check_plain(config):
+    """A config that could not be read back would be noticed too late, after the training."""
+    content = io.BytesIO()
+    try:
+        torch.save(config, content)
+        content.seek(0)
+        same = torch.load(content, weights_only=True) == config
+    except Exception as error:  # whatever pickling or reading finds wrong
+        raise ValueError(
+            f"config is {config!r}; expected numbers, strings, lists and dicts"
+        ) from error
+    if not same:
+        raise ValueError(f"config is {config!r}, which does not read back as it was written")
 
 
 def _save_or_say(path, model, optimizer, epoch, run, config, history, bar):
@@ -292,9 +329,8 @@ def _seconds_per_step(model, train, loss, batch_size):
     """Measured on a copy, so that neither weights nor random numbers of the caller change."""
     trial = copy.deepcopy(model).train()
     optimizer = torch.optim.Adam(trial.parameters())
-    start = time.perf_counter()
     device = train[0].device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with _random_numbers(0, device):
         for step in range(6):
             if step == 1:  # the first step warms up
                 start = time.perf_counter()

@@ -2,11 +2,13 @@
 
 import io
 
+from vae_helpers.plots import tile
+from vae_helpers.training import evaluation
+
 import ipywidgets
+import numpy as np
 import torch
 from PIL import Image
-
-from vae_helpers.plots import tile
 
 
 def sliders(render, ranges, alt, random=None):
@@ -44,7 +46,7 @@ def latent_sliders(model, order=None, center=None, spread=None, limit=3.0):
 
     def render(*values):
         z = center.clone()
-        z[order] = torch.tensor(values)
+        z[order] = torch.tensor(values, dtype=z.dtype)
         return decode_png(model, z)
 
     ranges = {}
@@ -57,13 +59,10 @@ def latent_sliders(model, order=None, center=None, spread=None, limit=3.0):
     )  # fmt: skip
 
 
-@torch.no_grad()
 def decode_png(model, z, scale=7):
     """The decoded picture of one code `(latent_dim,)` as PNG bytes, each pixel `scale` wide."""
-    was_training = model.training
-    model.eval()
-    image = model.decode(z[None].to(next(model.parameters()).device))[0]
-    model.train(was_training)
+    with evaluation(model) as device:
+        image = model.decode(z[None].to(device))[0]
     pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     picture = Image.fromarray(pixels.squeeze())
     return _png(picture.resize((picture.width * scale, picture.height * scale), Image.NEAREST))
@@ -97,7 +96,8 @@ class SliderPanel(ipywidgets.VBox):
         controls = ipywidgets.GridBox(
             self.sliders, layout=ipywidgets.Layout(grid_template_columns=columns)
         )
-        picture = ipywidgets.HBox([self.image, controls])
+        wrap = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+        picture = ipywidgets.HBox([self.image, controls], layout=wrap)
         super().__init__([picture, ipywidgets.HBox(buttons), self.errors])
 
     def redraw(self):
@@ -109,6 +109,9 @@ class SliderPanel(ipywidgets.VBox):
 
     def set_values(self, values):
         """Move all sliders, then draw once."""
+        values = list(values)
+        if len(values) != len(self.sliders):
+            raise ValueError(f"{len(values)} values came; expected {len(self.sliders)}")
         self.moving_all = True
         for slider, value in zip(self.sliders, values, strict=True):
             slider.value = min(max(value, slider.min), slider.max)
@@ -127,8 +130,8 @@ class SliderPanel(ipywidgets.VBox):
                 values = list(self.starts)
                 values[i] = low + (high - low) * step / (frames - 1)
                 rows.append(Image.open(io.BytesIO(self.render(*values))).convert("RGB"))
-        small = [torch.tensor(list(p.resize((width, height)).getdata())) for p in rows]
-        stack = torch.stack(small).view(len(rows), height, width, 3).permute(0, 3, 1, 2) / 255
+        small = np.stack([np.asarray(picture.resize((width, height))) for picture in rows])
+        stack = torch.from_numpy(small).permute(0, 3, 1, 2) / 255
         return _png(Image.fromarray((tile(stack, frames) * 255).round().astype("uint8")))
 
     def _repr_mimebundle_(self, **kwargs):
