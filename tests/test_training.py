@@ -173,7 +173,7 @@ def test_the_loss_reaches_the_notebook_as_it_falls(vae, images, capsys):
     fit(vae, images, images, epochs=2)
     said = capsys.readouterr().out
     parameters = sum(p.numel() for p in vae.parameters())
-    assert re.search(rf"{parameters:,} parameters, 2 epochs of 1 steps on \w+: about \d+ s", said)
+    assert re.search(rf"{parameters:,} parameters, 2 steps of \d+ images on \w+: about \d+ s", said)
     assert re.search(r"After 2 epochs, loss in nats per image: train [\d.]+, validation", said)
 
 

@@ -15,6 +15,8 @@ def kl_divergence(mu, logvar):
     Source: Kingma & Welling 2014, appendix B.
     """
     check_same_shape(mu=mu, logvar=logvar)
+    if mu.ndim != 2:
+        raise ValueError(f"mu has shape {tuple(mu.shape)}; expected (batch, latent_dim)")
     return 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(dim=1)
 
 

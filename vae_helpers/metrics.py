@@ -55,6 +55,9 @@ def active_units(model, x, threshold=0.01):
     `variance`: of the encoder's mean over the images; `active`: variance > threshold.
     Source: Burda et al. 2016, section 5.3.
     """
+    check_images(x)
+    if len(x) < 2:
+        raise ValueError(f"x holds {len(x)} image(s); a variance needs at least two")
     variance = encode_means(model, x).var(dim=0)
     return variance > threshold, variance
 

@@ -70,57 +70,35 @@ def fit(
     training means run over the epoch while the weights change. Raises `ValueError` for bad
     input, before anything is trained, and `OSError` for a checkpoint that cannot be written.
     """
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}; expected a whole number, at least 1")
-    for name, value in (("lr", lr), ("clip", 1 if clip is None else clip)):
-        if not value > 0:
-            raise ValueError(f"{name} is {value!r}; expected a positive number")
+    _check_settings(epochs, batch_size, lr, clip)
     lr, clip = float(lr), None if clip is None else float(clip)
     device = pick_device(device)
     train = _tensors(train, "train", device)
     validation = None if validation is None else _tensors(validation, "validation", device)
     model.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    run = {"batch_size": batch_size, "lr": lr, "clip": clip, "seed": seed, "images": len(train[0]),
+           "mean_pixel": round(train[0].mean(dtype=torch.float64).item(), 6)}  # fmt: skip
     history = {"train": defaultdict(list), "validation": defaultdict(list)}
-    run = {"batch_size": batch_size, "lr": lr, "clip": clip, "seed": seed, "images": len(train[0])}
-    first_epoch = 0
+    first = 0
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
-        _check_plain(config)
-        _check_writable(checkpoint)
-        if checkpoint.exists():
-            saved = _read_checkpoint(checkpoint, model)
-            if saved.get("run") != run or saved["config"] != config:
-                raise ValueError(
-                    f"{checkpoint} was trained with {saved.get('run')}, config "
-                    f"{saved.get('config')}; asked for are {run}, config {config}. "
-                    "Delete it or choose another name."
-                )
-            model.load_state_dict(saved["model"])
-            optimizer.load_state_dict(saved["optimizer"])
-            first_epoch = saved["epoch"]
-            for split, terms in saved["history"].items():
-                history[split].update(terms)
-            if not quiet:
-                print(f"{checkpoint.name}: {first_epoch} epochs already trained, loaded.")
+        first = _resume(checkpoint, model, optimizer, run, config, history)
+        if first and not quiet:
+            print(f"{checkpoint.name}: {first} epochs already trained, loaded.")
 
     steps = -(-len(train[0]) // batch_size)
     bar = tqdm(
-        total=epochs * steps, initial=min(first_epoch, epochs) * steps, disable=quiet, leave=False,
+        total=epochs * steps, initial=min(first, epochs) * steps, disable=quiet, leave=False,
         file=sys.stdout, ncols=100, mininterval=0.5, unit="step",
     )  # fmt: skip
     try:
-        if not quiet and first_epoch < epochs:
-            left = epochs - first_epoch
-            seconds = _seconds_per_step(model, train, loss, batch_size) * left * steps
-            bar.write(
-                f"{sum(p.numel() for p in model.parameters()):,} parameters, {left} epochs of "
-                f"{steps} steps on {device.type}: about {max(1, round(seconds))} s."
-            )
-        for epoch in range(first_epoch, epochs):
+        if not quiet and first < epochs:
+            _say_cost(model, train, loss, batch_size, (epochs - first) * steps, bar)
+        for epoch in range(first, epochs):
+            epoch_seed = seed * 100_003 + epoch
             means = {"train": _train_epoch(
-                model, train, loss, optimizer, batch_size, clip, _epoch_seed(seed, epoch), bar
+                model, train, loss, optimizer, batch_size, clip, epoch_seed, bar
             )}  # fmt: skip
             if validation is not None:
                 means["validation"] = evaluate(model, validation, loss=loss, seed=seed)
@@ -140,6 +118,56 @@ def fit(
     if not quiet:
         _print_last(history)
     return history
+
+
+def _check_settings(epochs, batch_size, lr, clip):
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}; expected a whole number, at least 1")
+    for name, value in (("lr", lr), ("clip", 1 if clip is None else clip)):
+        if not value > 0:
+            raise ValueError(f"{name} is {value!r}; expected a positive number")
+
+
+def _resume(path, model, optimizer, run, config, history):
+    """Load what an earlier `fit` of the same run left at `path`; the number of its epochs, or 0."""
+    _check_plain(config)
+    _check_writable(path)
+    if not path.exists():
+        return 0
+    saved = _read_checkpoint(path, model)
+    if saved.get("run") != run or saved["config"] != config:
+        raise ValueError(
+            f"{path} was trained with {saved.get('run')}, config {saved.get('config')}; "
+            f"asked for are {run}, config {config}. Delete it or choose another name."
+        )
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    for split, terms in saved["history"].items():
+        history[split].update(terms)
+    return saved["epoch"]
+
+
+def _say_cost(model, train, loss, batch_size, steps, bar):
+    """Print how long `steps` will take, measured on a copy, so that the model stays as it is."""
+    trial = copy.deepcopy(model).train()
+    optimizer = torch.optim.Adam(trial.parameters())
+    device = train[0].device
+    with _random_numbers(0, device):
+        for step in range(6):
+            if step == 1:  # the first step warms up
+                start = time.perf_counter()
+            loss(trial, *(tensor[:batch_size] for tensor in train))["loss"].mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    seconds = (time.perf_counter() - start) / 5 * steps
+    parameters = sum(p.numel() for p in model.parameters())
+    bar.write(
+        f"{parameters:,} parameters, {steps:,} steps of {batch_size} images on {device.type}: "
+        f"about {max(1, round(seconds))} s."
+    )
 
 
 def _print_last(history):
@@ -257,19 +285,21 @@ def _read_checkpoint(path, model):
     """What the file holds, if it fits `model`; the model is not touched."""
     if not path.exists():
         raise FileNotFoundError(f"no checkpoint at {path}: train first, or check the name")
-    expected = model.state_dict()
+    content = io.BytesIO(path.read_bytes())
+    device = next(model.parameters()).device
     try:
-        saved = torch.load(path, weights_only=True, map_location=next(model.parameters()).device)
+        saved = torch.load(content, weights_only=True, map_location=device)
+        if not isinstance(saved, dict):
+            raise TypeError(f"a {type(saved).__name__}, not a dict")
         architecture = saved["architecture"]
-        fits = {k: v.shape for k, v in saved["model"].items()} == {
-            k: v.shape for k, v in expected.items()
-        }
+        shapes = {name: tensor.shape for name, tensor in saved["model"].items()}
     except Exception as error:  # torch.load raises nearly anything for a damaged file
         raise ValueError(
             f"{path} is not a checkpoint of this course, is damaged, or holds code (refused). "
             "Delete it and train again."
         ) from error
-    if architecture != str(model) or not fits:
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if architecture != str(model) or shapes != expected:
         raise ValueError(
             f"{path} holds another architecture:\n{architecture}\nexpected:\n{model}\n"
             "Build the model that was saved, or choose another file."
@@ -319,24 +349,3 @@ def _tensors(data, name, device):
     if any(len(tensor) != len(data[0]) for tensor in data):
         raise ValueError(f"{name} has tensors of lengths {[len(t) for t in data]}; expected equal")
     return tuple(tensor.to(device) for tensor in data)
-
-
-def _epoch_seed(seed, epoch):
-    return seed * 100_003 + epoch
-
-
-def _seconds_per_step(model, train, loss, batch_size):
-    """Measured on a copy, so that neither weights nor random numbers of the caller change."""
-    trial = copy.deepcopy(model).train()
-    optimizer = torch.optim.Adam(trial.parameters())
-    device = train[0].device
-    with _random_numbers(0, device):
-        for step in range(6):
-            if step == 1:  # the first step warms up
-                start = time.perf_counter()
-            loss(trial, *(tensor[:batch_size] for tensor in train))["loss"].mean().backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-    return (time.perf_counter() - start) / 5
