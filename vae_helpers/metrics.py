@@ -70,7 +70,7 @@ def encode_means(model, x, batch_size=1000):
     return torch.cat([(c[0] if isinstance(c, tuple) else c).cpu() for c in codes])
 
 
-def train_classifier(images, labels, epochs=2, seed=0, device=None):
+def train_classifier(images, labels, epochs=1, seed=0, device=None):
     """A small convolutional network that names the digit: images -> logits `(n, 10)`.
 
     It judges samples, so state its own accuracy (`accuracy`) beside every judgement.
@@ -88,8 +88,8 @@ def train_classifier(images, labels, epochs=2, seed=0, device=None):
         return {"loss": F.cross_entropy(model(x), y, reduction="none")}
 
     fit(
-        classifier, (images, labels), loss=cross_entropy, epochs=epochs, seed=seed, device=device,
-        quiet=True,
+        classifier, (images, labels), loss=cross_entropy, epochs=epochs, lr=3e-3, seed=seed,
+        device=device, quiet=True,
     )  # fmt: skip
     return classifier.eval()
 

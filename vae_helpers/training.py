@@ -76,7 +76,7 @@ def fit(
     train = _tensors(train, "train", device)
     validation = None if validation is None else _tensors(validation, "validation", device)
     model.to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     run = {"batch_size": batch_size, "lr": lr, "clip": clip, "seed": seed, "images": len(train[0]),
            "mean_pixel": round(train[0].mean(dtype=torch.float64).item(), 6)}  # fmt: skip
     history = {"train": defaultdict(list), "validation": defaultdict(list)}
@@ -151,7 +151,7 @@ def _resume(path, model, optimizer, run, config, history):
 def _say_cost(model, train, loss, batch_size, steps, bar):
     """Print how long `steps` will take, measured on a copy, so that the model stays as it is."""
     trial = copy.deepcopy(model).train()
-    optimizer = torch.optim.Adam(trial.parameters())
+    optimizer = torch.optim.Adam(trial.parameters(), fused=True)
     device = train[0].device
     with _random_numbers(0, device):
         for step in range(6):
