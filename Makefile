@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
 
-.PHONY: lab test render lint help clean set-up
+.PHONY: lab test render slides handouts bench lint help clean set-up
 
 # Allowing root changes nothing for anyone else; in a container it is needed.
 lab: set-up
@@ -15,19 +15,32 @@ test: set-up
 render: set-up
 	$(VENV_PYTHON) tools/render.py $(NOTEBOOKS)
 
+slides: set-up
+	SOLUTIONS="$(SOLUTIONS)" $(VENV_PYTHON) tools/slides.py $(NOTEBOOKS)
+
+handouts: set-up
+	$(VENV_PYTHON) tools/handouts.py $(NOTEBOOKS)
+
+bench: set-up
+	$(VENV_PYTHON) benchmarks/slider_latency.py
+
 lint: set-up
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 
 help:
-	@echo "make lab      set up, then open JupyterLab on notebooks/ (the default)"
-	@echo "make test     set up, then run every test"
-	@echo "make render   set up, then run notebooks and store their outputs"
-	@echo "make lint     set up, then check style and formatting"
-	@echo "make clean    delete build/ and caches; .venv, data and runs stay"
+	@echo "make lab       set up, then open JupyterLab on notebooks/ (the default)"
+	@echo "make test      set up, then run every test"
+	@echo "make render    set up, then run notebooks and store their outputs"
+	@echo "make slides    set up, then make slides of the stored outputs in build/slides/"
+	@echo "make handouts  set up, then write notebooks without solutions to build/handouts/"
+	@echo "make bench     set up, then measure how fast the sliders answer (needs Chromium)"
+	@echo "make lint      set up, then check style and formatting"
+	@echo "make clean     delete build/ and caches; .venv, data and runs stay"
 	@echo ""
 	@echo "ARGS=...         more arguments for JupyterLab or pytest, as in ARGS='--port 9999'"
-	@echo "NOTEBOOKS=...    the notebooks to render; without it, all"
+	@echo "NOTEBOOKS=...    the notebooks to render, show or hand out; without it, all"
+	@echo "SOLUTIONS=1      slides with the solutions"
 	@echo "PYTHON=...       the Python to set up with, as in PYTHON=python3.12"
 	@echo "TORCH_INDEX=...  a wheel index to take torch and torchvision from"
 

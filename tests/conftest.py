@@ -45,3 +45,12 @@ def mnist_server(monkeypatch):
         monkeypatch.setattr(MNIST, "mirrors", [server.url])
         monkeypatch.setattr(MNIST, "resources", server.resources)
         yield server
+
+
+# Not for a whole session: while playwright runs, its event loop is in the way of other tests.
+@pytest.fixture(scope="module")
+def browser():
+    from browser import chromium
+
+    with chromium() as launched:
+        yield launched

@@ -3,8 +3,10 @@
 A child process imports this module, so it imports neither pytest nor a test file.
 """
 
+import copy
 import gzip
 import hashlib
+import io
 import multiprocessing
 import os
 import signal
@@ -16,10 +18,14 @@ from vae_helpers.data import load_images
 from vae_helpers.losses import negative_elbo
 from vae_helpers.models import VAE, Autoencoder
 from vae_helpers.networks import mlp_decoder, mlp_encoder
+from vae_helpers.plots import figure_png
 from vae_helpers.training import fit
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from PIL import Image
+from torch import nn
 from torchvision.datasets import MNIST
 
 
@@ -42,6 +48,34 @@ def small_autoencoder(latent=2, hidden=(16,), image_shape=(1, 28, 28), seed=0):
         return Autoencoder(
             encoder, mlp_decoder(latent, hidden, image_shape), image_shape=image_shape
         )
+
+
+def vivid(model, factor=20.0):
+    """A copy of an untrained model whose decoded pictures can be told apart."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for layer in model.decoder:
+            if isinstance(layer, nn.Linear):
+                layer.weight *= factor
+    return model
+
+
+# --- What a slider may draw ---
+
+
+def solid(grey, size=(6, 6)):
+    """A PNG of one grey."""
+    buffer = io.BytesIO()
+    Image.new("L", size, round(grey)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def plot(a):
+    """A line in a matplotlib figure, as a PNG."""
+    fig, ax = plt.subplots(figsize=(3, 2))
+    ax.plot([0, a])
+    ax.set(ylim=(-1, 1), title=f"a = {a:.2f}")
+    return figure_png(fig, frame=True)
 
 
 # --- MNIST in small, in torchvision's layout ---

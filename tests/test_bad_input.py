@@ -14,7 +14,7 @@ from vae_helpers.metrics import (
 )
 from vae_helpers.models import reparameterize
 from vae_helpers.training import evaluate, fit, per_image
-from vae_helpers.widgets import decode_png, latent_sliders
+from vae_helpers.widgets import decode_png, latent_plane, latent_sliders
 
 import pytest
 import torch
@@ -48,6 +48,7 @@ TAKES_IMAGES = {
         "x|train|images",
         lambda x: train_classifier(x, torch.zeros(len(x)).long(), epochs=1, device="cpu"),
     ),
+    "latent_plane": ("x|images", lambda x: latent_plane(small_vae(), x, torch.zeros(len(x)))),
 }
 TAKES_IMAGES_OF_ANY_SIZE = {
     "binarize": ("x", binarize),
@@ -209,8 +210,8 @@ def test_a_latent_index_out_of_range_is_refused(latent, vae):
     message = f"order is [0, {latent}]; expected different latents from 0 to 1"
     with pytest.raises(ValueError, match=re.escape(message)):
         latent_sliders(vae, order=[0, latent])
-    with pytest.raises(ValueError, match="z is"):
-        decode_png(vae, torch.zeros(3))
+    with pytest.raises(ValueError, match=r"z is \(1, 3\); expected a tensor of shape \(n, 2\)"):
+        decode_png(vae, torch.zeros(1, 3))
 
 
 def test_an_unknown_data_name_is_refused_and_the_known_ones_listed():

@@ -106,7 +106,17 @@ def test_every_make_target_is_phony():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", text, flags=re.MULTILINE))
     phony = set(re.search(r"^\.PHONY:(.*)$", text, flags=re.MULTILINE).group(1).split())
-    assert targets >= {"lab", "test", "render", "lint", "help", "clean"}
+    assert targets >= {
+        "lab",
+        "test",
+        "render",
+        "slides",
+        "handouts",
+        "bench",
+        "lint",
+        "help",
+        "clean",
+    }
     assert targets == phony
     assert re.search(r"^([a-z-]+):", text, flags=re.MULTILINE).group(1) == "lab"
 
@@ -114,8 +124,10 @@ def test_every_make_target_is_phony():
 def test_continuous_integration_runs_the_documented_command():
     commands = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert commands[0] == "#!/usr/bin/env bash"
-    assert commands[-1] == "make test"
     assert "make lint" in commands
+    # Fetches what the tests of the slides need, but cannot keep the tests from running.
+    assert commands[-2].startswith("make slides || echo ")
+    assert commands[-1] == "make test"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows files have no executable bit")

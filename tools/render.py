@@ -51,12 +51,14 @@ def code_hash(notebook, package=PACKAGE):
     """A hash of a notebook's code and of all that it imports from `package`, directly or not.
 
     It is taken from syntax trees without docstrings, so that comments, formatting and prose can
-    change without a new run. `package` is the folder of the helper package.
+    change without a new run, and from scripts as they are. `package` is the folder of the helpers.
     """
     cells = [parse(cell.source) for cell in code_cells(nbformat.read(notebook, as_version=4))]
     digest = hashlib.sha256(repr([skeleton(tree) for tree in cells]).encode())
     for module, tree in sorted(imported_modules(cells, package).items()):
         digest.update(repr((module, skeleton(tree))).encode())
+    for script in sorted(package.glob("*.js")):  # stored in the outputs of sliders
+        digest.update(script.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -4,6 +4,7 @@ import io
 
 import matplotlib.pyplot as plt
 import numpy as np
+import PIL.Image
 import torch
 from IPython.display import Image, Markdown, display
 from torchvision.utils import make_grid
@@ -30,11 +31,26 @@ def show(fig, alt):
     display(Image(figure_png(fig), alt=" ".join(alt.split())))
 
 
-def figure_png(fig):
-    """The figure as PNG bytes; the figure is closed."""
+def figure_png(fig, frame=False):
+    """The figure as PNG bytes; the figure is closed.
+
+    White edges are cut away. A `frame` of a slider keeps them, so that all are of one size, and
+    is not made as small as it could be, so that it is quick.
+    """
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", dpi=90, bbox_inches="tight", metadata={"Software": None})
+    box = None if frame else "tight"
+    fig.savefig(buffer, format="png", dpi=90, bbox_inches=box, metadata={"Software": None})
     plt.close(fig)
+    return buffer.getvalue() if frame else small_png(buffer.getvalue())
+
+
+def small_png(png, colours=None):
+    """The PNG, smaller: with a palette if that loses nothing, or of so many `colours` at most."""
+    picture = PIL.Image.open(io.BytesIO(png)).convert("RGB")
+    if colours or picture.getcolors(256):
+        picture = picture.quantize(colours or 256, PIL.Image.Quantize.MAXCOVERAGE)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 

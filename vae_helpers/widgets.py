@@ -1,29 +1,79 @@
-"""Sliders: a pure function from numbers to a PNG, and a panel of sliders that calls it."""
+"""Sliders and planes: a pure function from numbers to a PNG, and a panel that shows it.
 
+A panel has three lives: with a kernel it asks Python for each picture; in slides and stored
+notebooks it shows frames drawn beforehand (both by panel.js); where no script runs it is a PNG.
+"""
+
+import base64
+import html
 import io
+import json
+import traceback
+from pathlib import Path
 
-from vae_helpers.plots import tile
+from vae_helpers.data import check_images
+from vae_helpers.metrics import encode_means
+from vae_helpers.plots import DIGIT_COLOURS, figure_png, scatter_codes, small_png
 from vae_helpers.training import evaluation
 
-import ipywidgets
+import anywidget
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
+import traitlets
+from matplotlib.patches import Ellipse
 from PIL import Image
+from torch.nn import functional as F
+
+LIVE_STEPS = 61  # places of a slider that has a kernel
 
 
-def sliders(render, ranges, alt, random=None):
+def sliders(render, ranges, alt, random=None, steps=15, zoom=1):
     """A panel of sliders over the picture that `render` draws.
 
-    `render(*values) -> PNG bytes`; `ranges`: a dict `{label: (low, high, start)}`, in the order
-    of render's arguments; `alt`: what the picture shows; `random() -> values` adds a button.
-    Where no kernel runs, a filmstrip stands in: one row of frames a slider.
+    `render(*values) -> PNG bytes`, always of one size; `ranges`: a dict `{label: (low, high,
+    start)}`, in the order of render's arguments; `alt`: what the picture shows; `random() ->
+    values` adds a button; `zoom`: screen pixels for each pixel of the picture.
+
+    The panel draws `steps` frames a slider for its life without a kernel: for one or two sliders
+    all combinations, for more one row a slider with the others at their start.
     """
     for label, (low, high, start) in ranges.items():
         if not low <= start <= high or low == high:
             raise ValueError(
                 f"ranges[{label!r}] is {(low, high, start)}; expected low <= start <= high"
             )
-    return SliderPanel(render, ranges, alt, random)
+    if not isinstance(steps, int) or steps < 2:
+        raise ValueError(f"steps is {steps!r}; expected a whole number, at least 2")
+    starts = [start for _, _, start in ranges.values()]
+    png = render(*starts)
+    width, height = Image.open(io.BytesIO(png)).size
+    places = [np.linspace(low, high, steps).tolist() for low, high, _ in ranges.values()]
+    if len(ranges) == 1:
+        codes = [[value] for value in places[0]]
+    elif len(ranges) == 2:
+        codes = [[first, second] for second in places[1] for first in places[0]]
+    else:
+        codes = [
+            [*starts[:i], value, *starts[i + 1 :]]
+            for i, row in enumerate(places)
+            for value in row
+        ]  # fmt: skip
+    spec = {
+        "ranges": [[label, *limits] for label, limits in ranges.items()],
+        "alt": alt, "width": width, "height": height, "zoom": zoom,
+        "steps": steps, "live_steps": LIVE_STEPS, "random": random is not None,
+    }  # fmt: skip
+
+    def stored():
+        sheet = _sheet([render(*values) for values in codes], steps)
+        return {"sprite": _webp(sheet)}
+
+    return Panel(
+        spec, lambda values: render(*values), stored, lambda: _filmstrip(render, ranges),
+        alt=f"Filmstrip of {alt}: one row for each of {', '.join(list(ranges)[:6])}, low to high.",
+        values=starts, png=png, random=random,
+    )  # fmt: skip
 
 
 def latent_sliders(model, order=None, center=None, spread=None, limit=3.0):
@@ -47,103 +97,259 @@ def latent_sliders(model, order=None, center=None, spread=None, limit=3.0):
     def render(*values):
         z = center.clone()
         z[order] = torch.tensor(values, dtype=z.dtype)
-        return decode_png(model, z)
+        return decode_png(model, z[None])
 
     ranges = {}
     for i in order:
         middle, reach = center[i].item(), limit * spread[i].item()
         ranges[f"z{i + 1}"] = (middle - reach, middle + reach, middle)
     return sliders(
-        render, ranges, alt="the decoder's picture of the chosen latents",
+        render, ranges, alt="the decoder's picture of the chosen latents", zoom=7,
         random=lambda: (center + spread * torch.randn(d))[order].tolist(),
     )  # fmt: skip
 
 
-def decode_png(model, z, scale=7):
-    """The decoded picture of one code `(latent_dim,)` as PNG bytes, each pixel `scale` wide."""
-    with evaluation(model) as device:
-        image = model.decode(z[None].to(device))[0]
-    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    picture = Image.fromarray(pixels.squeeze())
-    return _png(picture.resize((picture.width * scale, picture.height * scale), Image.NEAREST))
+def latent_plane(models, images, labels, steps=21, draws=5):
+    """The plane of two latents: codes of `images`, a point to move, its decoded picture.
 
+    `models`: a model with two latents, or a dict `{name: model}` of several, side by side;
+    `images`: `(n, channels, h, w)`, a thousand are plenty; `labels`: `(n,)`, 0 to 9. For the
+    first image of each label, or a digit drawn by hand, the posterior is an ellipse (one and two
+    standard deviations; a point for an autoencoder), from which `draws` codes are drawn. Without
+    a kernel, a place is decoded as the nearest of `steps` x `steps` stored frames.
+    """
+    models = models if isinstance(models, dict) else {"codes": models}
+    for name, model in models.items():
+        if model.latent_dim != 2:
+            raise ValueError(f"model {name!r} has {model.latent_dim} latents; expected 2")
+    check_images(images, name="images")
+    if len(labels) != len(images):
+        raise ValueError(f"{len(labels)} labels came with {len(images)} images")
+    side = images.shape[-1]
+    labels = labels.tolist()
+    chosen = sorted(set(labels))
+    first = images[[labels.index(label) for label in chosen]]
+    planes = []
+    for name, model in models.items():
+        codes = encode_means(model, images)
+        edge = 0.05 * (codes.max(dim=0).values - codes.min(dim=0).values)
+        low, high = codes.min(dim=0).values - edge, codes.max(dim=0).values + edge
+        planes.append(
+            {
+                "name": name,
+                "x": [low[0].item(), high[0].item()], "y": [low[1].item(), high[1].item()],
+                "codes": [[round(value, 3) for value in code] for code in codes.tolist()],
+                "posteriors": _posteriors(model, first),
+            }
+        )  # fmt: skip
 
-class SliderPanel(ipywidgets.VBox):
-    """ipywidgets sliders -> `render` -> `widgets.Image`, with reset and random buttons."""
+    def draw(points):
+        """A PNG with one row a model: its decoded point, then its draws."""
+        rows = [
+            _decode(model, torch.tensor(z))
+            for model, z in zip(models.values(), points, strict=True)
+        ]
+        return _png(_join(torch.cat(rows), columns=len(points[0])))
 
-    def __init__(self, render, ranges, alt, random=None):
-        self.render, self.ranges, self.alt, self.random = render, ranges, alt, random
-        self.moving_all = False
-        self.starts = [start for _, _, start in ranges.values()]
-        self.sliders = [
-            ipywidgets.FloatSlider(
-                start, min=low, max=high, step=(high - low) / 60, description=label,
-                readout_format=".2f", continuous_update=True,
+    def encode(pixels):
+        """A drawing, one number from 0 to 255 a pixel: its posteriors, and what was encoded."""
+        image = _centred(torch.tensor(pixels, dtype=torch.float32).view(1, 1, side, side) / 255)
+        posteriors = [_posteriors(model, image)[0] for model in models.values()]
+        return {"image": _data_uri(_png(_join(image, 1)), "png"), "posteriors": posteriors}
+
+    def stored():
+        filled = []
+        for plane, model in zip(planes, models.values(), strict=True):
+            z2, z1 = np.meshgrid(
+                *(np.linspace(*plane[axis], steps, dtype=np.float32) for axis in "yx"),
+                indexing="ij",
             )
-            for label, (low, high, start) in ranges.items()
-        ]  # fmt: skip
-        self.image = ipywidgets.Image(value=render(*self.starts), format="png")
-        self.errors = ipywidgets.Output()  # an exception while drawing is shown here, not lost
-        reset = ipywidgets.Button(description="Reset")
-        reset.on_click(lambda _: self.set_values(self.starts))
-        buttons = [reset]
-        if random is not None:
-            buttons.append(ipywidgets.Button(description="Random"))
-            buttons[-1].on_click(lambda _: self.set_values(self.random()))
-        for slider in self.sliders:
-            slider.observe(lambda _: self.redraw(), names="value")
-        columns = f"repeat({2 if len(self.sliders) > 5 else 1}, max-content)"
-        controls = ipywidgets.GridBox(
-            self.sliders, layout=ipywidgets.Layout(grid_template_columns=columns)
-        )
-        wrap = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
-        picture = ipywidgets.HBox([self.image, controls], layout=wrap)
-        super().__init__([picture, ipywidgets.HBox(buttons), self.errors])
+            codes = torch.from_numpy(np.stack([z1.ravel(), z2.ravel()], axis=1))
+            filled.append({**plane, "sprite": _webp(_join(_decode(model, codes), steps))})
+        return {"planes": filled}
 
-    def redraw(self):
-        if self.moving_all:
-            return
-        with self.errors:
-            self.errors.clear_output()
-            self.image.value = self.render(*(slider.value for slider in self.sliders))
+    spec = {
+        "planes": planes, "labels": labels, "chosen": chosen, "colours": DIGIT_COLOURS,
+        "side": side, "steps": steps, "draws": draws,
+        "images": _data_uri(_png(_join(first, len(first))), "png"),
+    }  # fmt: skip
+    return Panel(
+        spec, draw, stored, lambda: _planes_png(planes, labels), encode=encode,
+        alt=f"Codes in the plane for {', '.join(models)}, each drawn as its digit; ellipses show "
+        "two standard deviations of the posterior of one image of each digit.",
+    )  # fmt: skip
 
-    def set_values(self, values):
-        """Move all sliders, then draw once."""
-        values = list(values)
-        if len(values) != len(self.sliders):
-            raise ValueError(f"{len(values)} values came; expected {len(self.sliders)}")
-        self.moving_all = True
-        for slider, value in zip(self.sliders, values, strict=True):
-            slider.value = min(max(value, slider.min), slider.max)
-        self.moving_all = False
-        self.redraw()
 
-    def filmstrip(self, most=6):
-        """A PNG with one row of frames for each of the first sliders, the others at their start."""
-        first = Image.open(io.BytesIO(self.render(*self.starts)))
-        # Small pictures: seven frames at a third of their size. Plots: three, so that one can read.
-        frames, shrink = (7, 3) if first.width < 300 else (3, 2)
-        width, height = first.width // shrink, first.height // shrink
-        rows = []
-        for i, (low, high, _) in enumerate(list(self.ranges.values())[:most]):
-            for step in range(frames):
-                values = list(self.starts)
-                values[i] = low + (high - low) * step / (frames - 1)
-                rows.append(Image.open(io.BytesIO(self.render(*values))).convert("RGB"))
-        small = np.stack([np.asarray(picture.resize((width, height))) for picture in rows])
-        stack = torch.from_numpy(small).permute(0, 3, 1, 2) / 255
-        return _png(Image.fromarray((tile(stack, frames) * 255).round().astype("uint8")))
+class Panel(anywidget.AnyWidget):
+    """A picture that answers to sliders or to a point; see the functions above.
+
+    `draw(values) -> PNG bytes`; `stored() -> dict` of frames for the life without a kernel;
+    `still() -> PNG bytes` for places without scripts; `encode(pixels) -> dict` for drawn digits.
+    """
+
+    _esm = Path(__file__).with_name("panel.js")
+    spec = traitlets.Dict().tag(sync=True)
+    values = traitlets.List().tag(sync=True, echo_update=False)
+    png = traitlets.Bytes().tag(sync=True)
+    error = traitlets.Unicode().tag(sync=True)
+    drawing = traitlets.List().tag(sync=True, echo_update=False)
+    drawn = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, spec, draw, stored, still, alt, random=None, encode=None, **state):
+        self.draw, self.stored, self.still, self.alt = draw, stored, still, alt
+        self.random, self.encode = random, encode
+        super().__init__(spec=spec, **state)
+        self.observe(lambda change: self._answer("png", self.draw, change.new), "values")
+        self.observe(lambda change: self._answer("drawn", self.encode, change.new), "drawing")
+        self.on_msg(lambda _, content, buffers: self.draw_at_random())
+
+    def draw_at_random(self):
+        """Move every slider to what `random()` gives, as far as the slider reaches."""
+        limits = [(low, high) for _, low, high, _ in self.spec["ranges"]]
+        values = self.random()
+        if len(values) != len(limits):
+            raise ValueError(f"random gave {len(values)} values; expected {len(limits)}")
+        self.values = [
+            min(max(value, low), high) for value, (low, high) in zip(values, limits, strict=True)
+        ]
+
+    def _answer(self, name, function, argument):
+        try:
+            self.set_trait(name, function(argument))
+            self.error = ""
+        except Exception:
+            self.error = traceback.format_exc(limit=-3)  # the panel shows it; nothing else would
+            raise
 
     def _repr_mimebundle_(self, **kwargs):
-        bundle = super()._repr_mimebundle_(**kwargs)
-        labels = ", ".join(list(self.ranges)[:6])
-        alt = f"Filmstrip of {self.alt}: one row for each of {labels}, from low to high."
-        data = dict(bundle or {})
-        data["image/png"] = self.filmstrip()
-        return data, {"image/png": {"alt": alt}}
+        still = small_png(self.still(), colours=64)  # stored twice
+        spec = json.dumps({**self.spec, **self.stored()}, separators=(",", ":"))
+        picture = f'<img src="{_data_uri(still, "png")}" alt="{html.escape(self.alt)}">'
+        script = Path(__file__).with_name("panel.js").read_text(encoding="utf-8")
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data["text/html"] = (
+            f'<div class="vae-panel" data-vae-panel="{html.escape(spec)}">{picture}</div>\n'
+            f'<script type="module">\n{script}</script>'
+        )
+        data["image/png"] = still
+        return data, {**metadata, "image/png": {"alt": self.alt}}
+
+
+def decode_png(model, z):
+    """Decoded pictures of codes `(n, latent_dim)` side by side, as PNG bytes."""
+    return _png(_join(_decode(model, z), columns=len(z)))
+
+
+def _decode(model, z):
+    with evaluation(model) as device:
+        return model.decode(z.to(device)).clamp(0, 1).cpu()
+
+
+def _posteriors(model, images):
+    """For each image its code, and the standard deviations if the model knows any."""
+    with evaluation(model) as device:
+        codes = model.encode(images.to(device))
+    if not isinstance(codes, tuple):
+        return [{"mu": mu, "sigma": None} for mu in codes.tolist()]
+    mu, sigma = codes[0].tolist(), torch.exp(0.5 * codes[1]).tolist()
+    return [{"mu": m, "sigma": s} for m, s in zip(mu, sigma, strict=True)]
+
+
+def _centred(image):
+    """A drawing as MNIST would hold it: its longer side 20 pixels, its mass in the middle."""
+    rows, columns = (image[0, 0].amax(dim=d).nonzero().flatten() for d in (1, 0))
+    if not len(rows):
+        return image
+    cut = image[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = 20 / max(cut.shape[-2:])
+    size = [max(1, round(length * scale)) for length in cut.shape[-2:]]
+    cut = F.interpolate(cut, size, mode="bilinear", antialias=True, align_corners=False)
+    centre = []
+    for axis, length in ((1, size[0]), (0, size[1])):
+        mass = cut[0, 0].sum(dim=axis)
+        centre.append((mass * torch.arange(length)).sum() / mass.sum())
+    side = image.shape[-1]
+    top, left = (
+        int(((side - 1) / 2 - c).round().clamp(0, side - n))
+        for c, n in zip(centre, size, strict=True)
+    )
+    result = torch.zeros_like(image)
+    result[..., top : top + size[0], left : left + size[1]] = cut.clamp(0, 1)
+    return result
+
+
+def _join(images, columns):
+    """Images `(n, channels, h, w)` in [0, 1] as one picture, row by row without gaps."""
+    n, channels, h, w = images.shape
+    sheet = images.view(n // columns, columns, channels, h, w).permute(0, 3, 1, 4, 2)
+    pixels = (sheet.reshape(n // columns * h, columns * w, channels) * 255).round().byte()
+    return Image.fromarray(pixels.squeeze(-1).numpy())
+
+
+def _sheet(frames, columns):
+    """PNGs of one size as one picture, row by row."""
+    pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png in frames]
+    sizes = {picture.size for picture in pictures}
+    if len(sizes) > 1:
+        raise ValueError(f"render gave pictures of sizes {sorted(sizes)}; expected one size")
+    width, height = pictures[0].size
+    sheet = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height))
+    for i, picture in enumerate(pictures):
+        sheet.paste(picture, (i % columns * width, i // columns * height))
+    return sheet
 
 
 def _png(picture):
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
+    picture.save(buffer, format="PNG", compress_level=1)  # a student waits for it
     return buffer.getvalue()
+
+
+def _webp(picture):
+    """A data URI of the picture: lossless where that is smaller (plots), else with slight loss."""
+    contents = []
+    for options in ({"lossless": True, "quality": 50}, {"quality": 90}):
+        buffer = io.BytesIO()
+        picture.save(buffer, format="WEBP", **options)
+        contents.append(buffer.getvalue())
+    return _data_uri(min(contents, key=len), "webp")
+
+
+def _data_uri(content, kind):
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _filmstrip(render, ranges, most=6):
+    """A PNG: a row of labelled frames for each of the first sliders, the others at their start."""
+    starts = [start for _, _, start in ranges.values()]
+    rows = list(ranges.items())[:most]
+    wide = Image.open(io.BytesIO(render(*starts))).width > 200  # a plot: fewer, or no one reads it
+    frames = 3 if wide else 7
+    fig, axes = plt.subplots(
+        len(rows),
+        frames,
+        figsize=(9 if wide else 6.5, len(rows) * (1.25 if wide else 0.95)),
+        squeeze=False,
+    )
+    for i, (label, (low, high, _)) in enumerate(rows):
+        for ax, value in zip(axes[i], np.linspace(low, high, frames), strict=True):
+            values = [*starts[:i], float(value), *starts[i + 1 :]]
+            picture = Image.open(io.BytesIO(render(*values))).convert("RGB")
+            ax.imshow(picture, interpolation="antialiased" if wide else "nearest")
+            ax.set_title(f"{label} = {value:.2f}", fontsize=8, pad=2)
+            ax.axis("off")
+    fig.tight_layout(pad=0.2)
+    return figure_png(fig)
+
+
+def _planes_png(planes, labels):
+    fig, axes = plt.subplots(1, len(planes), figsize=(4.6 * len(planes), 4.4), squeeze=False)
+    for ax, plane in zip(axes[0], planes, strict=True):
+        scatter_codes(ax, torch.tensor(plane["codes"]), torch.tensor(labels), plane["name"])
+        ax.set(xlim=plane["x"], ylim=plane["y"], aspect="auto")
+        for posterior in plane["posteriors"]:
+            if posterior["sigma"]:
+                width, height = (4 * s for s in posterior["sigma"])
+                ax.add_patch(Ellipse(posterior["mu"], width, height, fill=False, lw=1.5))
+    fig.tight_layout()
+    return figure_png(fig)
