@@ -65,12 +65,17 @@ def sliders(render, ranges, alt, random=None, steps=15, zoom=1):
         "steps": steps, "live_steps": LIVE_STEPS, "random": random is not None,
     }  # fmt: skip
 
+    def draw(values):
+        if len(values) != len(ranges):
+            raise ValueError(f"{len(values)} values came; expected {len(ranges)}")
+        return render(*values)
+
     def stored():
         sheet = _sheet([render(*values) for values in codes], steps)
         return {"sprite": _webp(sheet)}
 
     return Panel(
-        spec, lambda values: render(*values), stored, lambda: _filmstrip(render, ranges),
+        spec, draw, stored, lambda: _filmstrip(render, ranges),
         alt=f"Filmstrip of {alt}: one row for each of {', '.join(list(ranges)[:6])}, low to high.",
         values=starts, png=png, random=random,
     )  # fmt: skip
@@ -146,7 +151,7 @@ def latent_plane(models, images, labels, steps=21, draws=5):
     def draw(points):
         """A PNG with one row a model: its decoded point, then its draws."""
         rows = [
-            _decode(model, torch.tensor(z))
+            _decode(model, torch.tensor(z, dtype=torch.float32))
             for model, z in zip(models.values(), points, strict=True)
         ]
         return _png(_join(torch.cat(rows), columns=len(points[0])))
@@ -199,9 +204,9 @@ class Panel(anywidget.AnyWidget):
         self.draw, self.stored, self.still, self.alt = draw, stored, still, alt
         self.random, self.encode = random, encode
         super().__init__(spec=spec, **state)
-        self.observe(lambda change: self._answer("png", self.draw, change.new), "values")
-        self.observe(lambda change: self._answer("drawn", self.encode, change.new), "drawing")
-        self.on_msg(lambda _, content, buffers: self.draw_at_random())
+        self.observe(lambda change: self._try(self._draw, change.new), "values")
+        self.observe(lambda change: self._try(self._encode, change.new), "drawing")
+        self.on_msg(lambda *_: self._try(self.draw_at_random))  # the page's Random button
 
     def draw_at_random(self):
         """Move every slider to what `random()` gives, as far as the slider reaches."""
@@ -213,12 +218,19 @@ class Panel(anywidget.AnyWidget):
             min(max(value, low), high) for value, (low, high) in zip(values, limits, strict=True)
         ]
 
-    def _answer(self, name, function, argument):
+    def _draw(self, values):
+        self.png = self.draw(values)
+
+    def _encode(self, pixels):
+        self.drawn = self.encode(pixels)
+
+    def _try(self, function, *arguments):
+        """Call the function; the panel shows its exception, because nothing else would."""
         try:
-            self.set_trait(name, function(argument))
+            function(*arguments)
             self.error = ""
         except Exception:
-            self.error = traceback.format_exc(limit=-3)  # the panel shows it; nothing else would
+            self.error = traceback.format_exc(limit=-3)
             raise
 
     def _repr_mimebundle_(self, **kwargs):
