@@ -16,7 +16,7 @@ const STYLE = `
   align-items: center; justify-content: end; min-height: 24px; }
 .vae-slider output { font-variant-numeric: tabular-nums; }
 .vae-panel button { font: inherit; padding: 2px 12px; margin: 0 8px 4px 0; cursor: pointer; }
-.vae-row { display: flex; flex-wrap: wrap; gap: 4px 16px; align-items: center; }
+.vae-row { display: flex; flex-wrap: wrap; gap: 4px 10px; align-items: center; }
 .vae-top { flex-basis: 100%; justify-content: inherit; }
 .vae-error:empty { display: none; }
 .vae-plane { display: grid; gap: 4px; justify-items: start; }
@@ -145,8 +145,9 @@ function plane(spec, model, moved) {
   canvas.style.cssText = `width: ${SIZE}px; touch-action: none; cursor: crosshair`;
   const context = canvas.getContext("2d");
   const where = make("output", { ariaLive: "polite" });
-  const decoded = picture(spec.side, spec.side, 4, "");
-  const draws = picture(spec.side * spec.draws, spec.side, 2, "");
+  const [large, small] = spec.planes.length === 1 ? [6, 2] : [3, 1.4];  // two stand side by side
+  const decoded = picture(spec.side, spec.side, large, "");
+  const draws = picture(spec.side * spec.draws, spec.side, small, "");
   const view = { point: [0, 0], posterior: null, drawn: [], decoded, draws };
 
   const background = make("canvas", { width: 2 * SIZE, height: 2 * SIZE });
