@@ -1,5 +1,6 @@
 """A real JupyterLab server, and what a browser does in it: open a notebook, run it, wait."""
 
+import contextlib
 import json
 import os
 import socket
@@ -7,8 +8,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
+from random import SystemRandom
 
 TOKEN = "a-test"
 SESSION = "window.jupyterapp.shell.currentWidget.sessionContext?.session"
@@ -28,7 +29,7 @@ def trust(notebook, home):
     subprocess.run(command, env=environment(home), check=True, capture_output=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def jupyterlab(folder, home=None):
     """A JupyterLab server on `folder`; yields its address. It ends with the block.
 
@@ -38,9 +39,7 @@ def jupyterlab(folder, home=None):
     settings = home / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True, exist_ok=True)
     (settings / "notification.jupyterlab-settings").write_text(json.dumps(NOTIFICATIONS))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
         "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}",
@@ -64,6 +63,18 @@ def jupyterlab(folder, home=None):
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def free_port():
+    """A port below those that the system hands out: kernels of other tests would take one of these.
+
+    Between our asking and JupyterLab's start, that happened.
+    """
+    while True:
+        port = SystemRandom().randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as free:
+            free.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for(server, address, log, seconds=60):
