@@ -207,6 +207,26 @@ def test_of_many_sliders_the_last_one_moved_counts_and_the_others_go_back(page):
     assert moved == ["z5"] and changed(page, before) == ["twenty"]
 
 
+def test_a_panel_stays_as_it_is_when_another_one_comes_to_the_page(page, stored):
+    slider = slider_on(page, "two", "z1")
+    slider.press("End")
+    before = all_pixels(page)
+    page.evaluate(
+        """text => {  // as JupyterLab shows the output of a cell
+            const cell = document.body.appendChild(document.createElement("div"));
+            cell.innerHTML = text;
+            const script = document.createElement("script");
+            Object.assign(script, { type: "module", text: cell.querySelector("script").text });
+            cell.append(script);
+        }""",
+        stored[0],
+    )
+    page.locator("[data-ready=true]").nth(len(KINDS)).wait_for()
+    assert text_of(slider) == "3.00" and changed(page, before) == []
+    slider.press("Home")
+    assert text_of(slider) == "-3.00" and changed(page, before) == ["two"]
+
+
 @pytest.mark.parametrize("kind", ["plot", "two", "twenty"])
 def test_reset_goes_back_to_the_start(kind, page):
     before = all_pixels(page)
