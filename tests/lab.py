@@ -129,13 +129,16 @@ def outputs(page):
 
 
 def cell(page, text):
-    """The first cell whose source holds `text`, as a locator."""
-    index = page.evaluate(
-        """text => window.jupyterapp.shell.currentWidget.content.widgets.findIndex(
-            cell => cell.model.sharedModel.source.includes(text))""",
-        text,
+    """The first cell whose source holds `text`, as a locator; cells come one after the other."""
+    index = page.wait_for_function(
+        """text => {
+            const cells = window.jupyterapp.shell.currentWidget.content.widgets ?? [];
+            const index = cells.findIndex(cell => cell.model.sharedModel.source.includes(text));
+            return index >= 0 && [index];
+        }""",
+        arg=text,
     )
-    return page.locator(f".jp-Cell[data-windowed-list-index='{index}']")
+    return page.locator(f".jp-Cell[data-windowed-list-index='{index.json_value()[0]}']")
 
 
 def scroll_to(page, text):
