@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from vae_helpers.data import load_images
-from vae_helpers.losses import negative_elbo
+from vae_helpers.losses import LearnedGaussian, negative_elbo
 from vae_helpers.models import VAE, Autoencoder
 from vae_helpers.networks import mlp_decoder, mlp_encoder
 from vae_helpers.plots import figure_png
@@ -39,6 +39,12 @@ def small_vae(latent=2, hidden=(16,), image_shape=(1, 28, 28), batch_norm=False,
         encoder = mlp_encoder(2 * latent, hidden, image_shape, batch_norm)
         decoder = mlp_decoder(latent, hidden, image_shape, batch_norm)
         return VAE(encoder, decoder, image_shape=image_shape)
+
+
+def small_learned_sigma(seed=0):
+    model = small_vae(seed=seed)
+    model.nll = LearnedGaussian(torch.tensor(0.3))
+    return model
 
 
 def small_autoencoder(latent=2, hidden=(16,), image_shape=(1, 28, 28), seed=0):

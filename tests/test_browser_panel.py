@@ -18,7 +18,7 @@ TWENTY = vivid(small_vae(latent=20))
 MODELS = {"autoencoder": vivid(small_autoencoder()), "VAE": vivid(small_vae())}
 MODELS["VAE"].encoder[-1].bias.data[2:] -= 7  # posteriors that are small in the plane
 EDGE = 30  # CSS pixels from the edge of a plane to its axes, as in panel.js
-KINDS = ("plot", "two", "twenty", "plane")
+KINDS = ("plot", "two", "twenty", "whole", "plane")
 THEMES = {
     "": "",
     "light": ":root { color-scheme: light } body { background: #fff; color: #222 }",
@@ -35,6 +35,13 @@ def panels():
         "plot": sliders(plot, {"a": (-1, 1, 0)}, "a line", steps=STEPS),
         "two": latent_sliders(TWO),
         "twenty": latent_sliders(TWENTY),
+        "whole": sliders(
+            lambda n, a: plot(a / n),
+            {"n": (1, 4, 2), "a": (-1, 1, 0)},
+            "a line",
+            steps=STEPS,
+            whole=("n",),
+        ),
         "plane": latent_plane(MODELS, small_images(30), digits, steps=STEPS),
     }
 
@@ -188,6 +195,17 @@ def test_two_sliders_show_every_combination(page):
     assert (text_of(first), text_of(second)) == ("3.00", "-3.00")
     assert_shows(page, "two", decoded(TWO, z1=3, z2=-3))
     assert changed(page, before) == ["two"]
+
+
+def test_a_slider_of_whole_numbers_stops_at_each_and_nowhere_else(page):
+    n, a = slider_on(page, "whole", "n"), slider_on(page, "whole", "a")
+    assert [n.get_attribute(limit) for limit in ("min", "max")] == ["0", "3"]
+    assert text_of(n) == "2" and text_of(a) == "0.00"
+    a.press("End")
+    for key, expected in (("End", 4), ("ArrowLeft", 3), ("Home", 1), ("ArrowLeft", 1)):
+        n.press(key)
+        assert text_of(n) == str(expected)
+        assert_shows(page, "whole", plot(1 / expected))
 
 
 def test_of_many_sliders_the_last_one_moved_counts_and_the_others_go_back(page):

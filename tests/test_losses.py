@@ -3,6 +3,7 @@
 import math
 
 from vae_helpers.losses import (
+    LearnedGaussian,
     bernoulli_nll,
     gaussian_nll,
     kl_divergence,
@@ -127,6 +128,28 @@ def test_gaussian_nll_has_unit_sigma_by_default_and_can_be_negative():
     mean, x = torch.randn(2, 3), torch.rand(2, 3)
     torch.testing.assert_close(gaussian_nll(mean, x), gaussian_nll(mean, x, 1.0))
     assert (gaussian_nll(x, x, 0.01) < 0).all()
+
+
+def test_a_learned_sigma_starts_where_asked_and_finds_the_size_of_the_error():
+    torch.manual_seed(0)
+    nll = LearnedGaussian(torch.tensor(0.5))
+    logits, x = torch.zeros(200, 1, 5, 5), (0.5 + 0.1 * torch.randn(200, 1, 5, 5)).clamp(0, 1)
+    torch.testing.assert_close(nll(logits, x), gaussian_nll(torch.sigmoid(logits), x, 0.5))
+    optimizer = torch.optim.Adam(nll.parameters(), lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        nll(logits, x).mean().backward()
+        optimizer.step()
+    rms = ((x - 0.5) ** 2).mean().sqrt()
+    torch.testing.assert_close(nll.log_sigma.exp(), rms, rtol=1e-3, atol=0)
+
+
+def test_the_sigma_of_a_likelihood_is_a_parameter_of_the_model():
+    model = small_vae()
+    model.nll = LearnedGaussian(torch.tensor(0.3))
+    assert "nll.log_sigma" in model.state_dict()
+    negative_elbo(model, small_images(4))["loss"].mean().backward()
+    assert model.nll.log_sigma.grad.abs() > 0
 
 
 @pytest.mark.parametrize("nll", [bernoulli_nll, gaussian_nll])

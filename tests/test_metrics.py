@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 
+from vae_helpers import metrics
 from vae_helpers.losses import gaussian_nll, negative_elbo
 from vae_helpers.metrics import (
     accuracy,
@@ -12,11 +13,19 @@ from vae_helpers.metrics import (
     log_likelihood,
     train_classifier,
 )
+from vae_helpers.training import evaluation
 
 import pytest
 import torch
 from small import small_autoencoder, small_images, small_vae
 from torch import nn
+from torch.distributions import (
+    Categorical,
+    Independent,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+)
 
 
 class LinearGaussian(nn.Module):
@@ -196,6 +205,17 @@ def test_codes_of_both_models_come_in_order_on_the_cpu(batch_size, vae, images):
         torch.testing.assert_close(codes, expected.detach())
 
 
+def test_bytes_have_the_codes_and_active_units_of_their_floats(monkeypatch):
+    x, model, sizes = (small_images(25) * 255).round().byte(), small_vae(), []
+    to_float = metrics.to_float
+    monkeypatch.setattr(metrics, "to_float", lambda x: (sizes.append(len(x)), to_float(x))[1])
+    codes = encode_means(model, x, batch_size=10)
+    assert sizes == [10, 10, 5]  # never all of them at once
+    assert torch.equal(codes, encode_means(model, x.float() / 255, batch_size=10))
+    for ours, theirs in zip(active_units(model, x), active_units(model, x / 255), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 # --- The classifier ---
 
 
@@ -237,3 +257,25 @@ def test_accuracy_is_the_share_of_right_answers():
 
     labels = torch.tensor([3, 3, 3, 7])
     assert accuracy(AlwaysThree(1, 1), small_images(4), labels) == 0.75
+
+
+def test_a_prior_of_ones_own_takes_the_place_of_the_standard_normal(images):
+    model, zeros = small_vae(latent=3), torch.zeros(3)
+    normal = Independent(Normal(zeros, 1.0), 1)
+    expected = log_likelihood(model, images, samples=7)
+    torch.testing.assert_close(log_likelihood(model, images, samples=7, prior=normal), expected)
+    # With one draw, the estimate changes by exactly the difference of the two log priors.
+    wide = Independent(Normal(zeros + 0.5, 2.0), 1)
+    mixture = MixtureSameFamily(
+        Categorical(torch.tensor([0.3, 0.7])),
+        MultivariateNormal(torch.randn(2, 3), torch.eye(3).expand(2, 3, 3) * 0.5),
+    )
+    with evaluation(model, seed=4):
+        mu, logvar = model.encode(images)
+        z = Normal(mu, torch.exp(0.5 * logvar)).sample((1,))[0]
+    for prior in (wide, mixture):
+        here, there = (
+            log_likelihood(model, images, samples=1, seed=4, prior=p) for p in (prior, normal)
+        )
+        expected = prior.log_prob(z) - normal.log_prob(z)  # of numbers near -550
+        torch.testing.assert_close(here - there, expected, rtol=0, atol=1e-3)

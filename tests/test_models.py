@@ -3,7 +3,14 @@
 import math
 
 from vae_helpers.models import VAE, Autoencoder, reparameterize
-from vae_helpers.networks import mlp_decoder, mlp_encoder
+from vae_helpers.networks import (
+    conv_decoder,
+    conv_encoder,
+    conv_size,
+    mlp_decoder,
+    mlp_encoder,
+    transposed_conv_size,
+)
 
 import pytest
 import torch
@@ -62,6 +69,62 @@ def test_a_wrong_hidden_width_is_an_error_that_names_it(build, hidden):
 def test_a_wrong_size_is_an_error_that_names_the_argument(build, argument, size):
     with pytest.raises(ValueError, match=rf"{argument} is .*{size}"):
         build(size)
+
+
+@given(
+    n=st.integers(4, 70), kernel=st.integers(1, 4), stride=st.integers(1, 3),
+    padding=st.integers(0, 2), extra=st.integers(0, 1),
+)  # fmt: skip
+def test_sizes_are_those_of_torchs_layers(n, kernel, stride, padding, extra):
+    x, extra = torch.zeros(1, 1, n, n), min(extra, stride - 1)
+    conv = nn.Conv2d(1, 1, kernel, stride, padding)
+    assert conv(x).shape[-1] == conv_size(n, kernel, stride, padding)
+    transposed = nn.ConvTranspose2d(1, 1, kernel, stride, padding, extra)
+    expected = transposed_conv_size(n, kernel, stride, padding, extra)
+    if expected > 0:
+        assert transposed(x).shape[-1] == expected
+
+
+CHANNELS = [(8,), (8, 4), (4, 8, 6), (4, 5, 6, 7)]
+
+
+@pytest.mark.parametrize("width", [16, 23, 28, 29, 30, 31, 64])
+@pytest.mark.parametrize("channels", CHANNELS, ids=len)
+@pytest.mark.parametrize("hidden", [(), (12,), (12, 9)], ids=len)
+def test_a_conv_decoder_returns_to_the_size_of_the_image(width, channels, hidden):
+    shape = (3, width, width)
+    encoder = conv_encoder(10, channels, hidden, shape)
+    decoder = conv_decoder(5, channels[::-1], hidden[::-1], shape)
+    assert encoder(torch.rand(2, *shape)).shape == (2, 10)
+    assert decoder(torch.randn(2, 5)).shape == (2, *shape)
+    assert decoder[0].in_features == 5  # where VAE reads the number of latents
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_conv_networks_have_the_layers_asked_for_and_end_without_activation(batch_norm):
+    encoder = conv_encoder(10, (8, 4), (12,), batch_norm=batch_norm)
+    decoder = conv_decoder(5, (4, 8), (12,), batch_norm=batch_norm)
+    assert [m.out_channels for m in encoder if isinstance(m, nn.Conv2d)] == [8, 4]
+    assert [m.out_channels for m in decoder if isinstance(m, nn.ConvTranspose2d)] == [8, 1]
+    for network, normed in ((encoder, [8, 4]), (decoder, [4, 8])):
+        norms = [m.num_features for m in network if isinstance(m, nn.BatchNorm2d)]
+        assert norms == (normed if batch_norm else [])
+        assert sum(isinstance(m, nn.SiLU) for m in network) == 3
+    assert isinstance(encoder[-1], nn.Linear) and isinstance(decoder[-1], nn.ConvTranspose2d)
+
+
+@pytest.mark.parametrize("build", [conv_encoder, conv_decoder])
+@pytest.mark.parametrize("shape", [(1, 28, 20), (1, 3, 3), (3, 20, 28)])
+def test_images_that_conv_networks_cannot_halve_are_an_error(build, shape):
+    with pytest.raises(ValueError, match=r"image_shape is .*expected square images, at least 4"):
+        build(10, (8, 4), image_shape=shape)
+
+
+@pytest.mark.parametrize("build", [conv_encoder, conv_decoder])
+@pytest.mark.parametrize("channels", [(), (0,), (8, 2.5), 8])
+def test_wrong_channels_are_an_error_that_names_them(build, channels):
+    with pytest.raises(ValueError, match=r"channels is .*expected whole positive"):
+        build(10, channels)
 
 
 # --- Shapes ---

@@ -28,6 +28,13 @@ TAUGHT = {
     "02": {"kl_divergence"},
     "03": {"reparameterize"},
     "04": {"VAE", "negative_elbo"},
+    "05": {
+        "conv_size",
+        "transposed_conv_size",
+        "conv_encoder",
+        "conv_decoder",
+        "LearnedGaussian",
+    },
 }
 LONGEST_CELL = 40  # lines: more than that is no longer one screen
 SLIDE_TYPES = {"slide", "subslide", "fragment", "notes", "skip", "-"}

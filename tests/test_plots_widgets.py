@@ -644,6 +644,39 @@ def test_more_sliders_have_a_row_each_in_which_the_others_stand_at_their_start()
     assert stored == [[100, 200], [40, 160], [60, 140]]
 
 
+def test_whole_numbers_have_a_frame_each_and_reach_render_as_ints():
+    came = []
+
+    def render(a, b):
+        came.append((a, b))
+        return solid(20 * a + round(60 * b))
+
+    panel = sliders(render, {"a": (1, 4, 2), "b": (0, 1, 0)}, "alt", steps=3, whole=("a",))
+    assert panel.spec["whole"] == [True, False]
+    stored = greys(frames(panel.stored()["sprite"], 4, (6, 6)))
+    assert stored == [[20 * a + add for a in (1, 2, 3, 4)] for add in (0, 30, 60)]
+    panel.values = [3.0, 0.5]  # what a page may send
+    assert all(isinstance(a, int) for a, _ in came) and came[-1] == (3, 0.5)
+    panel._repr_mimebundle_()
+    assert all(isinstance(a, int) for a, _ in came)
+
+
+def test_rows_of_many_sliders_are_of_one_length_whatever_their_places():
+    panel = sliders(
+        lambda a, b, c: solid(100 * a + 30 * b + 10 * c),
+        {"a": (0, 1, 0), "b": (0, 2, 1), "c": (0, 4, 2)}, "alt", steps=4, whole=("a", "b", "c"),
+    )  # fmt: skip
+    stored = greys(frames(panel.stored()["sprite"], 5, (6, 6)))
+    assert stored == [[50, 150, 150, 150, 150], [20, 50, 80, 80, 80], [30, 40, 50, 60, 70]]
+
+
+def test_whole_sliders_want_known_labels_and_ints():
+    with pytest.raises(ValueError, match=r"whole is .*expected labels among a"):
+        sliders(counted([]), {"a": (0, 1, 0)}, "alt", whole=("b",))
+    with pytest.raises(ValueError, match=r"ranges\['a'\] is .*expected three ints"):
+        sliders(counted([]), {"a": (0.0, 1, 0)}, "alt", whole=("a",))
+
+
 def test_plots_are_stored_without_loss():
     panel = sliders(plot, {"a": (0, 1, 0)}, "alt", steps=3)
     h, w = panel.spec["height"], panel.spec["width"]

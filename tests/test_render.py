@@ -217,6 +217,15 @@ def test_render_stores_outputs_and_time(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["x.ipynb"]
 
 
+def test_the_data_folder_of_this_machine_becomes_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAE_DATA", ".")
+    source = "import os\nprint('no CelebA in', os.path.join(os.environ['VAE_DATA'], 'celeba'))"
+    path = notebook(tmp_path / "x.ipynb", source)
+    render.render(path)
+    (output,) = nbformat.read(path, as_version=4).cells[0].outputs
+    assert output.text == f"no CelebA in {os.path.join('data', 'celeba')}\n"
+
+
 @pytest.mark.parametrize(
     "source, message",
     [

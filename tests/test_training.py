@@ -2,6 +2,7 @@
 
 import functools
 import io
+import math
 import os
 import pathlib
 import pickle
@@ -37,6 +38,7 @@ from small import (
     processes,
     small_autoencoder,
     small_images,
+    small_learned_sigma,
     small_vae,
     start,
 )
@@ -215,6 +217,60 @@ def test_the_callers_random_numbers_are_left_alone(work, vae, images):
     assert np.random.get_state()[1].tolist() == states[2]  # noqa: NPY002
 
 
+# --- Byte images ---
+
+
+@pytest.fixture
+def byte_images():
+    return (small_images() * 255).round().byte()
+
+
+def test_bytes_train_and_are_measured_as_their_floats_bit_for_bit(byte_images):
+    models, results = [small_vae(), small_vae()], []
+    for model, x in zip(models, (byte_images, byte_images.float() / 255), strict=True):
+        history = quick_fit(model, x, x, epochs=2)
+        results.append((history, evaluate(model, x), per_image(model, x)["loss"].tolist()))
+    assert same_weights(*models) and results[0] == results[1]
+
+
+def test_only_images_become_floats_batch_by_batch(byte_images, monkeypatch):
+    """Labels may be bytes, too. The steps that measure the printed duration count as well."""
+    sizes, to_float = [], training.to_float
+    monkeypatch.setattr(training, "to_float", lambda x: (sizes.append(len(x)), to_float(x))[1])
+
+    def loss(model, x, y):
+        assert x.dtype == torch.float32 and y.dtype == torch.uint8 and 0 <= x.min() <= x.max() <= 1
+        return {"loss": x.mean(dim=(1, 2, 3)) + model.weight}
+
+    data = (byte_images, torch.arange(len(byte_images)).byte())
+    fit(Mean(), data, loss=loss, epochs=1, batch_size=8)
+    assert sizes == [8] * (6 + 5)
+    evaluate(Mean(), data, loss=loss, batch_size=8)
+    assert sizes == [8] * (6 + 5 + 5)
+
+
+@pytest.mark.parametrize("n", [3, 1000, 2345])
+def test_a_checkpoint_knows_the_mean_pixel_of_bytes(n, tmp_path):
+    x = torch.randint(0, 256, (n, 1, 2, 3), dtype=torch.uint8)
+
+    def loss(model, x):
+        return {"loss": 0 * x.flatten(1).sum(dim=1) + model.weight}
+
+    quick_fit(Mean(), x, loss=loss, epochs=1, checkpoint=tmp_path / "model.pt")
+    run = load_checkpoint(tmp_path / "model.pt", Mean())["run"]
+    assert run["mean_pixel"] == round(x.double().mean().item() / 255, 6)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's count of memory")
+def test_the_mean_pixel_of_many_bytes_needs_little_memory():
+    import resource
+
+    x = torch.full((1, 3, 64, 64), 51, dtype=torch.uint8).expand(20_000, 3, 64, 64)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert training._mean_pixel(x) == pytest.approx(0.2)  # as float64: 2 GB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000  # kB
+
+
 # --- Evaluation ---
 
 
@@ -310,6 +366,7 @@ WAYS = {
     "deep vae": (functools.partial(small_vae, hidden=(16, 8)), {"clip": 1.0, "lr": 1e-2}),
     "batch norm": (functools.partial(small_vae, batch_norm=True), {"batch_size": 7}),
     "autoencoder": (small_autoencoder, {"loss": reconstruction_loss}),
+    "learned sigma": (small_learned_sigma, {"clip": 10.0}),
 }
 
 
@@ -327,6 +384,38 @@ def test_training_in_parts_equals_training_in_one_go_bit_for_bit(way, stops, tmp
         )
     assert same_weights(in_parts, whole)
     assert history == expected
+
+
+def test_cosine_training_goes_on_where_a_stop_left_it_bit_for_bit(tmp_path):
+    x, path = small_images(), tmp_path / "model.pt"
+    whole, stopped, resumed = small_vae(), small_vae(), small_vae(seed=1)
+    expected = quick_fit(whole, x, epochs=4, cosine=True)
+    steps = []
+
+    def stop_in_the_third_epoch(model, x):
+        steps.append(len(x))
+        if len(steps) == 13:
+            raise KeyboardInterrupt
+        return negative_elbo(model, x)
+
+    quick_fit(stopped, x, epochs=4, cosine=True, checkpoint=path, loss=stop_in_the_third_epoch)
+    history = quick_fit(resumed, x, epochs=4, cosine=True, checkpoint=path)
+    assert same_weights(resumed, whole) and history == expected
+
+
+def test_the_learning_rate_warms_up_and_falls_along_a_cosine(vae, images):
+    rates = []
+    handle = register_optimizer_step_pre_hook(
+        lambda optimizer, args, kwargs: rates.append(optimizer.param_groups[0]["lr"])
+    )
+    try:
+        quick_fit(vae, images, epochs=200, batch_size=6, lr=0.5, cosine=True)
+    finally:
+        handle.remove()
+    n = torch.arange(400)
+    half_cosine = 0.25 * (1 + torch.cos(math.pi * n / 400))
+    expected = half_cosine * ((n + 1) / 200).clamp(max=1)
+    torch.testing.assert_close(torch.tensor(rates), expected)
 
 
 @pytest.mark.parametrize(
@@ -380,6 +469,7 @@ def test_a_finished_checkpoint_is_only_loaded(tmp_path, images, capsys):
         ({"lr": 0.01}, "'lr': 0.001", "'lr': 0.01"),
         ({"seed": 4}, "'seed': 0", "'seed': 4"),
         ({"clip": 1.0}, "'clip': None", "'clip': 1.0"),
+        ({"cosine": True}, "'cosine_epochs': None", "'cosine_epochs': 2"),
         ({"batch_size": 5}, "'batch_size': 8", "'batch_size': 5"),
         ({"config": {"width": 2}}, "{'width': 1}", "{'width': 2}"),
         ({"config": None}, "{'width': 1}", "None"),

@@ -170,6 +170,14 @@ def find_absolute_path(text):
     return match and match.group()
 
 
+def name_data_folder(nb, folder):
+    """Where a rung of the data ladder says in which folder it looked, write `data` for it."""
+    for cell in code_cells(nb):
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                output.text = output.text.replace(folder, "data")
+
+
 def normalise(nb):
     """Leave in a notebook what is the same whoever runs it, and whenever; ids of cells stay."""
     for count, cell in enumerate(code_cells(nb), start=1):
@@ -242,10 +250,12 @@ def render(path):
     code = code_hash(path)
     profile = os.environ.get("VAE_PROFILE", "laptop")
     start = time.perf_counter()
+    variables = environment(profile)
     with tempfile.TemporaryDirectory(prefix="vae-runs-") as runs:
         # A checkpoint of an earlier run would be loaded, and the time would not be the real one.
-        execute(nb, path.parent, {**environment(profile), "VAE_RUNS": runs})
+        execute(nb, path.parent, {**variables, "VAE_RUNS": runs})
     seconds = time.perf_counter() - start
+    name_data_folder(nb, variables.get("VAE_DATA", str(ROOT / "data")))
     check_outputs(nb)
     normalise(nb)
     minutes = round(seconds / 60, 2)

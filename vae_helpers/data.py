@@ -55,10 +55,10 @@ def load_images(name="mnist", root=None):
     if name not in NAMES:
         raise ValueError(f"name is {name!r}; expected one of {', '.join(map(repr, NAMES))}")
     if name == "digits":
-        return _announce(_embedded_digits(), "scikit-learn's small digits, as asked")
-    folder = Path(root or os.environ.get("VAE_DATA") or DATA_FOLDER).expanduser()
+        return announce(_embedded_digits(), "scikit-learn's small digits, as asked")
+    folder = data_folder(root)
     if name != "mnist-download" and _has_mnist(folder):
-        return _announce(_read_mnist(folder, "mnist-folder"), "MNIST from a folder")
+        return announce(_read_mnist(folder, "mnist-folder"), "MNIST from a folder")
     if name == "mnist-folder":
         raise FileNotFoundError(
             f"no MNIST in {folder}: expected {', '.join(MNIST_FILES)} "
@@ -75,10 +75,10 @@ def load_images(name="mnist", root=None):
         )
         if name == "mnist-download":
             raise OSError(f"{reason}. {remedy}") from error
-        return _announce(
+        return announce(
             _embedded_digits(), f"scikit-learn's small digits instead of MNIST: {reason}. {remedy}"
         )
-    return _announce(_read_mnist(folder, "mnist-download"), "MNIST by torchvision's download")
+    return announce(_read_mnist(folder, "mnist-download"), "MNIST by torchvision's download")
 
 
 def binarize(x, generator=None):
@@ -90,28 +90,40 @@ def binarize(x, generator=None):
     return torch.bernoulli(x, generator=generator)
 
 
-def check_images(x, shape=None, name="x"):
+def to_float(x):
+    """Byte images (uint8, 0 to 255) as float32 in [0, 1]; float images as they came."""
+    return x.float().div_(255) if x.dtype == torch.uint8 else x
+
+
+def check_images(x, shape=None, name="x", or_bytes=False):
     """Raise a `ValueError` unless `x` is a float tensor `(n, channels, h, w)`, n > 0, in [0, 1].
 
-    `shape` is the `(channels, h, w)` that the caller can take. The values of a tensor on a GPU
-    are not looked at, because that would make the GPU wait at each step.
+    `shape` is the `(channels, h, w)` that the caller can take; with `or_bytes` it can take uint8,
+    too. The values of a tensor on a GPU are not looked at, because that would make the GPU wait
+    at each step.
     """
     if not isinstance(x, torch.Tensor):
         raise ValueError(f"{name} is a {type(x).__name__}; expected a torch.Tensor of images")
-    if not x.is_floating_point():
+    if not (x.is_floating_point() or (or_bytes and x.dtype == torch.uint8)):
         raise ValueError(f"{name} has dtype {x.dtype}; expected floats in [0, 1] (divide by 255?)")
     if x.ndim != 4 or (shape is not None and tuple(x.shape[1:]) != tuple(shape)):
         expected = "channels, height, width" if shape is None else ", ".join(map(str, shape))
         raise ValueError(f"{name} has shape {tuple(x.shape)}; expected (n, {expected})")
     if len(x) == 0:
         raise ValueError(f"{name} is empty, shape {tuple(x.shape)}; expected at least one image")
-    if x.device.type == "cpu":
+    if x.device.type == "cpu" and x.is_floating_point():  # a byte is never out of range
         low, high = (value.item() for value in x.detach().aminmax())
         if not (low >= 0 and high <= 1):  # also true for NaN
             raise ValueError(f"{name} has values from {low:g} to {high:g}; expected [0, 1], no NaN")
 
 
-def _announce(data, source):
+def data_folder(root=None):
+    """`root`, else the environment variable VAE_DATA, else `data/` of the course."""
+    return Path(root or os.environ.get("VAE_DATA") or DATA_FOLDER).expanduser()
+
+
+def announce(data, source):
+    """Print where data come from and how many images each split has; return them."""
     sizes = (
         f"{len(data.train):,} train, {len(data.validation):,} validation, {len(data.test):,} test"
     )
@@ -130,14 +142,10 @@ def _read_mnist(folder, rung):
     # One twelfth: 5,000 of the 60,000.
     validation, kept = order[: len(train) // 12], order[len(train) // 12 :]
     return ImageData(
-        _to_float(train[kept]), train_labels[kept],
-        _to_float(train[validation]), train_labels[validation],
-        _to_float(test), test_labels, rung,
+        to_float(train[kept]), train_labels[kept],
+        to_float(train[validation]), train_labels[validation],
+        to_float(test), test_labels, rung,
     )  # fmt: skip
-
-
-def _to_float(images):
-    return images.unsqueeze(1).float().div_(255)
 
 
 def _read_mnist_split(folder, train):
@@ -156,7 +164,7 @@ def _read_mnist_split(folder, train):
         raise ValueError(
             f"{raw / labels_file} holds label {labels.max()}; expected 0 to 9: damaged"
         )
-    return images, labels
+    return images.unsqueeze(1), labels
 
 
 def _check_idx_file(file, header):

@@ -6,6 +6,7 @@ from vae_helpers.data import check_images
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 
 def kl_divergence(mu, logvar):
@@ -34,14 +35,31 @@ def bernoulli_nll(logits, x):
 def gaussian_nll(mean, x, sigma=1.0):
     """-log p(x|z) for independent Gaussian pixels N(mean, sigma^2), summed over pixels.
 
-    `mean`, `x`: `(batch, ...)`; `sigma`: a positive float. Returns `(batch,)`, nats (of a density,
-    so it can be negative).
+    `mean`, `x`: `(batch, ...)`; `sigma`: a positive number, or a tensor of one if it is learned.
+    Returns `(batch,)`, nats (of a density, so it can be negative).
     """
     check_same_shape(mean=mean, x=x)
     if not sigma > 0:
         raise ValueError(f"sigma is {sigma}; expected a positive number")
-    log_density = -0.5 * ((x - mean) / sigma) ** 2 - math.log(sigma) - 0.5 * math.log(2 * math.pi)
+    log_sigma = torch.log(torch.as_tensor(sigma, dtype=x.dtype))
+    log_density = -0.5 * ((x - mean) / sigma) ** 2 - log_sigma - 0.5 * math.log(2 * math.pi)
     return -log_density.flatten(1).sum(dim=1)
+
+
+class LearnedGaussian(nn.Module):
+    """A Gaussian likelihood `nll(logits, x) -> (batch,)` with mean sigmoid(logits).
+
+    Its sigma, one positive number for all pixels, is a parameter of the model that holds it;
+    `start` is its first value, a tensor: say, the standard deviation of the training pixels.
+    Source: Rybkin et al. 2021.
+    """
+
+    def __init__(self, start):
+        super().__init__()
+        self.log_sigma = nn.Parameter(torch.log(start))
+
+    def forward(self, logits, x):
+        return gaussian_nll(torch.sigmoid(logits), x, self.log_sigma.exp())
 
 
 def negative_elbo(model, x, beta=1.0):

@@ -2,7 +2,7 @@
 
 import math
 
-from vae_helpers.data import check_images
+from vae_helpers.data import check_images, to_float
 from vae_helpers.training import evaluation, fit
 
 import torch
@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import nn
 
 
-def log_likelihood(model, x, samples=100, chunk=2000, seed=0):
+def log_likelihood(model, x, samples=100, chunk=2000, seed=0, prior=None):
     """Importance-weighted estimate of log p(x) with `samples` draws from q(z|x): `(n,)`, nats.
 
     log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x), a lower bound in expectation that tightens with K.
     At most `chunk` codes are decoded at once, so memory does not grow with `samples` or n.
+    `prior`: p(z), a torch distribution over codes `(..., latent_dim)`, by default N(0, I).
     Source: Burda et al. 2016, equation 8.
     """
     check_images(x)
@@ -24,12 +25,15 @@ def log_likelihood(model, x, samples=100, chunk=2000, seed=0):
     draws = min(samples, chunk)
     estimates = []
     with evaluation(model, seed) as device:
+        if prior is None:
+            zeros = torch.zeros(model.latent_dim, device=device)
+            prior = torch.distributions.Independent(torch.distributions.Normal(zeros, 1.0), 1)
         for batch in x.split(max(1, chunk // draws)):
             batch = batch.to(device)
             q = torch.distributions.Normal(*_mean_and_std(*model.encode(batch)))
             total = torch.full((len(batch),), -math.inf, device=device)
             for start in range(0, samples, draws):
-                log_weights = _log_weights(model, batch, q, min(draws, samples - start))
+                log_weights = _log_weights(model, batch, q, prior, min(draws, samples - start))
                 total = torch.logaddexp(total, log_weights.logsumexp(dim=0))
             estimates.append((total - math.log(samples)).cpu())
     return torch.cat(estimates)
@@ -39,14 +43,13 @@ def _mean_and_std(mu, logvar):
     return mu, torch.exp(0.5 * logvar)
 
 
-def _log_weights(model, x, q, draws):
+def _log_weights(model, x, q, prior, draws):
     """log p(x|z) + log p(z) - log q(z|x) for z ~ q(z|x): `(draws, n)`."""
     z = q.sample((draws,))
-    log_prior = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(dim=-1)
     logits = model.decode_logits(z.flatten(0, 1))
     copies = x.expand(draws, *x.shape).flatten(0, 1)
     log_decoder = -model.nll(logits, copies).view(draws, len(x))
-    return log_decoder + log_prior - q.log_prob(z).sum(dim=-1)
+    return log_decoder + prior.log_prob(z) - q.log_prob(z).sum(dim=-1)
 
 
 def active_units(model, x, threshold=0.01):
@@ -55,7 +58,7 @@ def active_units(model, x, threshold=0.01):
     `variance`: of the encoder's mean over the images; `active`: variance > threshold.
     Source: Burda et al. 2016, section 5.3.
     """
-    check_images(x)
+    check_images(x, or_bytes=True)
     if len(x) < 2:
         raise ValueError(f"x holds {len(x)} image(s); a variance needs at least two")
     variance = encode_means(model, x).var(dim=0)
@@ -63,10 +66,13 @@ def active_units(model, x, threshold=0.01):
 
 
 def encode_means(model, x, batch_size=1000):
-    """mu(x) of a VAE, z of an autoencoder: `(n, latent_dim)` on the CPU."""
-    check_images(x)
+    """mu(x) of a VAE, z of an autoencoder: `(n, latent_dim)` on the CPU.
+
+    `x`: floats in [0, 1], or bytes (uint8), which become floats batch by batch.
+    """
+    check_images(x, or_bytes=True)
     with evaluation(model) as device:
-        codes = [model.encode(batch.to(device)) for batch in x.split(batch_size)]
+        codes = [model.encode(to_float(batch.to(device))) for batch in x.split(batch_size)]
     return torch.cat([(c[0] if isinstance(c, tuple) else c).cpu() for c in codes])
 
 

@@ -69,6 +69,7 @@ function slider([label, low, high, start], steps, changed, text = (value) => val
   };
   node.valueAt = (index) => low + ((high - low) * index) / (steps - 1);
   node.index = () => Number(input.value);
+  node.text = () => output.textContent;
   input.oninput = () => {
     node.set(node.valueAt(node.index()));
     changed();
@@ -81,13 +82,14 @@ function slider([label, low, high, start], steps, changed, text = (value) => val
 
 function slidersPanel(root, spec, ask) {
   const canvas = picture(spec.width, spec.height, spec.zoom, spec.alt);
-  const steps = ask ? spec.live_steps : spec.steps;
+  const steps = spec.ranges.map(([, low, high], i) =>
+    spec.whole[i] ? high - low + 1 : ask ? spec.live_steps : spec.steps);
   const many = spec.ranges.length > 2;
   let sprite = null;
   let moved = 0;
 
   const describe = () => {
-    const names = sliders.map((node, i) => `${spec.ranges[i][0]} ${node.value.toFixed(2)}`);
+    const names = sliders.map((node, i) => `${spec.ranges[i][0]} ${node.text()}`);
     canvas.ariaLabel = `${spec.alt}: ${names.join(", ")}`;
   };
   const changed = () => {
@@ -101,7 +103,7 @@ function slidersPanel(root, spec, ask) {
     if (!ask) sliders.forEach((node) => node.set(node.valueAt(node.index())));
   };
   const sliders = spec.ranges.map((range, i) =>
-    slider(range, steps, () => {
+    slider(range, steps[i], () => {
       if (many && !ask && moved !== i) {  // frames exist for one slider at a time
         const value = sliders[i].value;
         reset();
@@ -109,7 +111,7 @@ function slidersPanel(root, spec, ask) {
       }
       moved = i;
       changed();
-    }));
+    }, spec.whole[i] ? String : undefined));
   const list = make("div", { className: "vae-sliders" }, ...sliders);
   if (sliders.length > 5) list.style.gridTemplateColumns = "repeat(2, max-content)";
   const buttons = [button("Reset", () => { reset(); changed(); })];

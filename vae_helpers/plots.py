@@ -94,6 +94,7 @@ def image_rows(rows, title, alt):
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     fig.suptitle(title, y=1.0)
+    fig.subplots_adjust(top=1 - 0.35 / fig.get_figheight())  # room for the title, and no more
     show(fig, alt)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import math
 import os
 import sys
 import time
@@ -9,7 +10,7 @@ from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
 
-from vae_helpers.data import check_images
+from vae_helpers.data import check_images, to_float
 from vae_helpers.losses import negative_elbo
 
 import torch
@@ -47,6 +48,7 @@ def fit(
     batch_size=128,
     lr=1e-3,
     clip=None,
+    cosine=False,
     seed=0,
     device=None,
     checkpoint=None,
@@ -56,8 +58,10 @@ def fit(
     """Train `model` with Adam and return its history.
 
     `train`, `validation`: images `(n, ...)`, or a tuple of tensors of equal length (images,
-    labels, ...). `loss(model, *batch)`: a dict of `(batch,)` tensors in nats, `"loss"` among them.
-    `clip`: the largest gradient norm. `config`: anything worth keeping with the weights.
+    labels, ...). Byte images (uint8) become floats in [0, 1] batch by batch.
+    `loss(model, *batch)`: a dict of `(batch,)` tensors in nats, `"loss"` among them.
+    `clip`: the largest gradient norm. `cosine`: after a short warm-up the learning rate falls
+    from `lr` to 0 along a half cosine. `config`: anything worth keeping with the weights.
     `checkpoint`: a file written after each epoch. If it exists already, training goes on from
     there, to the same weights bit for bit (on a CPU) as if it had never stopped; a finished one
     is only loaded.
@@ -78,7 +82,8 @@ def fit(
     model.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     run = {"batch_size": batch_size, "lr": lr, "clip": clip, "seed": seed, "images": len(train[0]),
-           "mean_pixel": round(train[0].mean(dtype=torch.float64).item(), 6)}  # fmt: skip
+           "cosine_epochs": epochs if cosine else None,
+           "mean_pixel": round(_mean_pixel(train[0]), 6)}  # fmt: skip
     history = {"train": defaultdict(list), "validation": defaultdict(list)}
     first = 0
     if checkpoint is not None:
@@ -97,8 +102,10 @@ def fit(
             _say_cost(model, train, loss, batch_size, (epochs - first) * steps, bar)
         for epoch in range(first, epochs):
             epoch_seed = seed * 100_003 + epoch
+            rates = [lr * _rate(epoch * steps + step, epochs * steps) if cosine else lr
+                     for step in range(steps)]  # fmt: skip
             means = {"train": _train_epoch(
-                model, train, loss, optimizer, batch_size, clip, epoch_seed, bar
+                model, train, loss, optimizer, batch_size, rates, clip, epoch_seed, bar
             )}  # fmt: skip
             if validation is not None:
                 means["validation"] = evaluate(model, validation, loss=loss, seed=seed)
@@ -148,6 +155,19 @@ def _resume(path, model, optimizer, run, config, history):
     return saved["epoch"]
 
 
+def _mean_pixel(images):
+    """In [0, 1]. Bytes are added up in parts: torch would widen all of them at once."""
+    if images.is_floating_point():
+        return images.mean(dtype=torch.float64).item()
+    return sum(part.sum().item() for part in images.split(1000)) / images.numel() / 255
+
+
+def _batch(data, rows):
+    """These rows of every tensor. Byte images become floats only here."""
+    images, *others = (tensor[rows] for tensor in data)
+    return to_float(images), *others
+
+
 def _say_cost(model, train, loss, batch_size, steps, bar):
     """Print how long `steps` will take, measured on a copy, so that the model stays as it is."""
     trial = copy.deepcopy(model).train()
@@ -157,7 +177,7 @@ def _say_cost(model, train, loss, batch_size, steps, bar):
         for step in range(6):
             if step == 1:  # the first step warms up
                 start = time.perf_counter()
-            loss(trial, *(tensor[:batch_size] for tensor in train))["loss"].mean().backward()
+            loss(trial, *_batch(train, slice(batch_size)))["loss"].mean().backward()
             optimizer.step()
             optimizer.zero_grad()
         if device.type == "cuda":
@@ -179,7 +199,12 @@ def _print_last(history):
         print(f"After {epochs} epochs, loss in nats per image: {', '.join(parts)}.")
 
 
-def _train_epoch(model, train, loss, optimizer, batch_size, clip, seed, bar):
+def _rate(step, steps, warm_up=200):
+    """The factor on the learning rate: up over the first steps, then along a half cosine to 0."""
+    return min(1, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def _train_epoch(model, train, loss, optimizer, batch_size, rates, clip, seed, bar):
     """One pass over the data in a random order; the mean of each term over the epoch."""
     model.train()
     device = train[0].device
@@ -187,7 +212,8 @@ def _train_epoch(model, train, loss, optimizer, batch_size, clip, seed, bar):
     with _random_numbers(seed, device):
         order = torch.randperm(len(train[0]), device=device)
         for step, rows in enumerate(order.split(batch_size)):
-            terms = loss(model, *(tensor[rows] for tensor in train))
+            terms = loss(model, *_batch(train, rows))
+            optimizer.param_groups[0]["lr"] = rates[step]
             optimizer.zero_grad()
             terms["loss"].mean().backward()
             if clip is not None:
@@ -230,8 +256,8 @@ def per_image(model, data, *, loss=negative_elbo, batch_size=1000, seed=0):
     terms = defaultdict(list)
     with evaluation(model, seed) as device:
         data = _tensors(data, "data", device)
-        for batch in zip(*(tensor.split(batch_size) for tensor in data), strict=True):
-            for term, values in loss(model, *batch).items():
+        for images, *others in zip(*(tensor.split(batch_size) for tensor in data), strict=True):
+            for term, values in loss(model, to_float(images), *others).items():
                 terms[term].append(values.cpu())
     return {term: torch.cat(values) for term, values in terms.items()}
 
@@ -345,7 +371,7 @@ def _check_writable(path):
 def _tensors(data, name, device):
     """`data` as a tuple of tensors on `device`; the images among them checked once, on the CPU."""
     data = data if isinstance(data, tuple) else (data,)
-    check_images(data[0], name=name)
+    check_images(data[0], name=name, or_bytes=True)
     if any(len(tensor) != len(data[0]) for tensor in data):
         raise ValueError(f"{name} has tensors of lengths {[len(t) for t in data]}; expected equal")
     return tuple(tensor.to(device) for tensor in data)

@@ -28,12 +28,13 @@ from torch.nn import functional as F
 LIVE_STEPS = 61  # places of a slider that has a kernel
 
 
-def sliders(render, ranges, alt, random=None, steps=15, zoom=1):
+def sliders(render, ranges, alt, random=None, steps=15, zoom=1, whole=()):
     """A panel of sliders over the picture that `render` draws.
 
     `render(*values) -> PNG bytes`, always of one size; `ranges`: a dict `{label: (low, high,
     start)}`, in the order of render's arguments; `alt`: what the picture shows; `random() ->
-    values` adds a button; `zoom`: screen pixels for each pixel of the picture.
+    values` adds a button; `zoom`: screen pixels for each pixel of the picture; `whole`: labels of
+    the sliders that have whole numbers only.
 
     The panel draws `steps` frames a slider for its life without a kernel: for one or two sliders
     all combinations, for more one row a slider with the others at their start.
@@ -43,12 +44,24 @@ def sliders(render, ranges, alt, random=None, steps=15, zoom=1):
             raise ValueError(
                 f"ranges[{label!r}] is {(low, high, start)}; expected low <= start <= high"
             )
+        if label in whole and any(not isinstance(n, int) for n in (low, high, start)):
+            raise ValueError(f"ranges[{label!r}] is {(low, high, start)}; expected three ints")
+    if not set(whole) <= set(ranges):
+        raise ValueError(f"whole is {whole}; expected labels among {', '.join(ranges)}")
     if not isinstance(steps, int) or steps < 2:
         raise ValueError(f"steps is {steps!r}; expected a whole number, at least 2")
-    starts = [start for _, _, start in ranges.values()]
+
+    def exact(values):
+        return [int(v) if label in whole else v for label, v in zip(ranges, values, strict=True)]
+
+    starts = exact([start for _, _, start in ranges.values()])
     png = render(*starts)
     width, height = Image.open(io.BytesIO(png)).size
-    places = [np.linspace(low, high, steps).tolist() for low, high, _ in ranges.values()]
+    places = [
+        list(range(low, high + 1)) if label in whole else np.linspace(low, high, steps).tolist()
+        for label, (low, high, _) in ranges.items()
+    ]
+    columns = max(map(len, places)) if len(ranges) > 2 else len(places[0])
     if len(ranges) == 1:
         codes = [[value] for value in places[0]]
     elif len(ranges) == 2:
@@ -57,10 +70,11 @@ def sliders(render, ranges, alt, random=None, steps=15, zoom=1):
         codes = [
             [*starts[:i], value, *starts[i + 1 :]]
             for i, row in enumerate(places)
-            for value in row
+            for value in row + row[-1:] * (columns - len(row))
         ]  # fmt: skip
     spec = {
         "ranges": [[label, *limits] for label, limits in ranges.items()],
+        "whole": [label in whole for label in ranges],
         "alt": alt, "width": width, "height": height, "zoom": zoom,
         "steps": steps, "live_steps": LIVE_STEPS, "random": random is not None,
     }  # fmt: skip
@@ -68,14 +82,14 @@ def sliders(render, ranges, alt, random=None, steps=15, zoom=1):
     def draw(values):
         if len(values) != len(ranges):
             raise ValueError(f"{len(values)} values came; expected {len(ranges)}")
-        return render(*values)
+        return render(*exact(values))
 
     def stored():
-        sheet = _sheet([render(*values) for values in codes], steps)
+        sheet = _sheet([render(*values) for values in codes], columns)
         return {"sprite": _webp(sheet)}
 
     return Panel(
-        spec, draw, stored, lambda: _filmstrip(render, ranges),
+        spec, draw, stored, lambda: _filmstrip(render, ranges, whole),
         alt=f"Filmstrip of {alt}: one row for each of {', '.join(list(ranges)[:6])}, low to high.",
         values=starts, png=png, random=random,
     )  # fmt: skip
@@ -331,7 +345,7 @@ def _data_uri(content, kind):
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _filmstrip(render, ranges, most=6):
+def _filmstrip(render, ranges, whole=(), most=6):
     """A PNG: a row of labelled frames for each of the first sliders, the others at their start."""
     starts = [start for _, _, start in ranges.values()]
     rows = list(ranges.items())[:most]
@@ -344,12 +358,22 @@ def _filmstrip(render, ranges, most=6):
         squeeze=False,
     )
     for i, (label, (low, high, _)) in enumerate(rows):
-        for ax, value in zip(axes[i], np.linspace(low, high, frames), strict=True):
-            values = [*starts[:i], float(value), *starts[i + 1 :]]
+        row = np.linspace(low, high, frames).tolist()
+        if label in whole:
+            row = sorted({round(value) for value in row})
+        beside = len(label) > 6 and not wide  # a long name would run into the next frame's
+        if beside:
+            axes[i, 0].text(
+                -0.1, 0.5, label, transform=axes[i, 0].transAxes, ha="right", va="center", size=8
+            )
+        for ax in axes[i]:
+            ax.axis("off")
+        for ax, value in zip(axes[i], row, strict=False):
+            values = [*starts[:i], value, *starts[i + 1 :]]
             picture = Image.open(io.BytesIO(render(*values))).convert("RGB")
             ax.imshow(picture, interpolation="antialiased" if wide else "nearest")
-            ax.set_title(f"{label} = {value:.2f}", fontsize=8, pad=2)
-            ax.axis("off")
+            shown = value if isinstance(value, int) else f"{value:.2f}"
+            ax.set_title(shown if beside else f"{label} = {shown}", fontsize=8, pad=2)
     fig.tight_layout(pad=0.2)
     return figure_png(fig)
 
