@@ -23,6 +23,7 @@ handouts: set-up
 
 bench: set-up
 	$(VENV_PYTHON) benchmarks/slider_latency.py
+	$(VENV_PYTHON) benchmarks/training_speed.py
 
 lint: set-up
 	$(VENV_PYTHON) -m ruff check .
@@ -34,7 +35,7 @@ help:
 	@echo "make render    set up, then run notebooks and store their outputs"
 	@echo "make slides    set up, then make slides of the stored outputs in build/slides/"
 	@echo "make handouts  set up, then write notebooks without solutions to build/handouts/"
-	@echo "make bench     set up, then measure how fast the sliders answer (needs Chromium)"
+	@echo "make bench     set up, then measure how fast sliders answer (needs Chromium) and models train"
 	@echo "make lint      set up, then check style and formatting"
 	@echo "make clean     delete build/ and caches; .venv, data and runs stay"
 	@echo ""
