@@ -156,7 +156,7 @@ def test_each_panel_starts_once_at_its_start(page):
     assert page.locator("[data-ready=true]").count() == len(KINDS)
     assert page.locator(".vae-panel img").count() == 0
     counts = [panel_on(page, kind).locator("input").count() for kind in KINDS]
-    assert counts == [1, 2, 20, 1]
+    assert counts == [1, 2, 20, 2, 1]
     assert_shows(page, "plot", plot(0))
     assert_shows(page, "two", decoded(TWO))
     assert_shows(page, "twenty", decoded(TWENTY))
@@ -389,18 +389,19 @@ def test_every_control_and_picture_has_a_name_and_a_value(page):
     for node in session.send("Accessibility.getFullAXTree")["nodes"]:
         if not node["ignored"]:
             names.setdefault(node["role"]["value"], []).append(node["name"]["value"])
-    assert names["slider"] == ["a", "z1", "z2", *(f"z{i + 1}" for i in range(20)), "image"]
+    twenty = [f"z{i + 1}" for i in range(20)]
+    assert names["slider"] == ["a", "z1", "z2", *twenty, "n", "a", "image"]
     texts = [text_of(slider) for slider in page.get_by_role("slider").all()]
-    assert texts == ["0.00"] * 23 + ["a 0"]
-    # One for each of three panels, the chosen image, and what each plane decodes; no draws yet.
-    assert len(names["image"]) == 3 + 1 + 2 and all(names["image"])
+    assert texts == ["0.00"] * 23 + ["2", "0.00", "a 0"]
+    # One for each of four panels, the chosen image, and what each plane decodes; no draws yet.
+    assert len(names["image"]) == 4 + 1 + 2 and all(names["image"])
     assert [name.partition(":")[0] for name in names["application"]] == list(MODELS)
     assert all("Arrow keys move it" in name for name in names["application"])
-    assert names["button"] == ["Reset", "Reset", "Reset", "Draw from the posterior"]
+    assert names["button"] == ["Reset"] * 4 + ["Draw from the posterior"]
     canvases = page.locator(".vae-panel canvas").evaluate_all(
         "all => all.map(canvas => [canvas.getAttribute('role'), canvas.getAttribute('aria-label')])"
     )
-    assert len(canvases) == 10 and all(role and name for role, name in canvases)
+    assert len(canvases) == 11 and all(role and name for role, name in canvases)
 
 
 def test_the_name_of_a_picture_tells_the_values_that_it_shows(page):
@@ -420,7 +421,8 @@ def test_all_controls_are_reached_with_the_tab_key(page):
             break
     assert reached[:5] == ["Reset", "a", "Reset", "z1", "z2"]
     assert reached[5:26] == ["Reset", *(f"z{i + 1}" for i in range(20))]
-    assert reached[26:28] == ["image", "Draw from the posterior"] and len(reached) == 30
+    assert reached[26:29] == ["Reset", "n", "a"]
+    assert reached[29:31] == ["image", "Draw from the posterior"] and len(reached) == 33
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -433,7 +435,7 @@ def test_words_have_the_colour_of_the_page(theme, open_page):
             .map(node => getComputedStyle(node).color)"""
     )
     body = page.evaluate("getComputedStyle(document.body).color")
-    assert len(colours) == 24 * 2 + 2 + 1 and set(colours) == {body}
+    assert len(colours) == 26 * 2 + 2 + 1 and set(colours) == {body}
     assert page.evaluate("getComputedStyle(document.querySelector('canvas')).backgroundColor") == (
         "rgb(255, 255, 255)"
     )
