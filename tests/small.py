@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vae_helpers.data import load_images
 from vae_helpers.losses import LearnedGaussian, negative_elbo
-from vae_helpers.models import VAE, Autoencoder
+from vae_helpers.models import VAE, Autoencoder, ConditionalVAE
 from vae_helpers.networks import mlp_decoder, mlp_encoder
 from vae_helpers.plots import figure_png
 from vae_helpers.training import fit
@@ -39,6 +39,15 @@ def small_vae(latent=2, hidden=(16,), image_shape=(1, 28, 28), batch_norm=False,
         encoder = mlp_encoder(2 * latent, hidden, image_shape, batch_norm)
         decoder = mlp_decoder(latent, hidden, image_shape, batch_norm)
         return VAE(encoder, decoder, image_shape=image_shape)
+
+
+def small_conditional(latent=2, classes=10, image_shape=(1, 28, 28), seed=0):
+    channels, *size = image_shape
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = mlp_encoder(2 * latent, (16,), (channels + 1, *size))
+        decoder = mlp_decoder(latent + classes, (16,), image_shape)
+        return ConditionalVAE(encoder, decoder, classes, image_shape=image_shape)
 
 
 def small_learned_sigma(seed=0):

@@ -5,8 +5,10 @@ import math
 from vae_helpers.losses import (
     LearnedGaussian,
     bernoulli_nll,
+    cyclical,
     gaussian_nll,
     kl_divergence,
+    linear_warmup,
     negative_elbo,
     reconstruction_loss,
 )
@@ -209,3 +211,45 @@ def test_reconstruction_loss_of_an_autoencoder_is_its_nll(images):
     loss = reconstruction_loss(model, images)["loss"]
     assert loss.shape == (len(images),)
     assert torch.equal(loss, bernoulli_nll(model(images)[0], images))
+
+
+# --- Schedules of beta ---
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_linear_warmup_rises_from_0_to_1_and_stays(share):
+    values = [linear_warmup(i / 100, share) for i in range(101)]
+    assert values[0] == 0 and values[-1] == 1
+    assert values == sorted(values)
+    for i, value in enumerate(values):
+        assert value == pytest.approx(min(1, i / 100 / share))
+
+
+def test_each_cycle_is_a_warmup_and_the_last_ends_at_1():
+    values = [cyclical(i / 400, cycles=4, share=0.5) for i in range(401)]
+    one = [linear_warmup(i / 100, 0.5) for i in range(100)]
+    assert values == pytest.approx([*one * 4, 1.0])
+    assert [values.count(edge) for edge in (0.0, 1.0)] == [4, 4 * 50 + 1]
+
+
+def test_one_cycle_is_the_linear_warmup():
+    for i in range(11):
+        assert cyclical(i / 10, cycles=1, share=0.3) == linear_warmup(i / 10, 0.3)
+
+
+@pytest.mark.parametrize(
+    "schedule, message",
+    [
+        (lambda: linear_warmup(-0.1), "progress is -0.1; expected a number from 0 to 1"),
+        (lambda: linear_warmup(3), "progress is 3; expected a number from 0 to 1"),
+        (lambda: linear_warmup(math.nan), "progress is nan"),
+        (lambda: linear_warmup(0.5, 0), "share is 0; expected a number above 0, at most 1"),
+        (lambda: cyclical(0.5, share=2), "share is 2; expected"),
+        (lambda: cyclical(1.5), "progress is 1.5; expected"),
+        (lambda: cyclical(0.5, cycles=0), "cycles is 0; expected a whole number"),
+        (lambda: cyclical(0.5, cycles=1.5), "cycles is 1.5; expected a whole number"),
+    ],
+)
+def test_a_wrong_schedule_is_an_error_that_names_it(schedule, message):
+    with pytest.raises(ValueError, match=message):
+        schedule()

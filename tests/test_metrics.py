@@ -17,7 +17,7 @@ from vae_helpers.training import evaluation
 
 import pytest
 import torch
-from small import small_autoencoder, small_images, small_vae
+from small import small_autoencoder, small_conditional, small_images, small_vae
 from torch import nn
 from torch.distributions import (
     Categorical,
@@ -279,3 +279,33 @@ def test_a_prior_of_ones_own_takes_the_place_of_the_standard_normal(images):
         )
         expected = prior.log_prob(z) - normal.log_prob(z)  # of numbers near -550
         torch.testing.assert_close(here - there, expected, rtol=0, atol=1e-3)
+
+
+# --- The likelihood of a conditional model ---
+
+
+class TwoLinearGaussians(LinearGaussian):
+    """The label adds to the image what it says: p(x|y) is that of x - y / 10 without a label."""
+
+    def encode(self, x, y):
+        return super().encode(x - y.view(-1, 1, 1, 1) / 10)
+
+    def decode_logits(self, z, y):
+        return super().decode_logits(z) + y.view(-1, 1, 1, 1) / 10
+
+
+@pytest.mark.parametrize("chunk", [3, 7, 2000])
+def test_likelihood_given_labels_is_that_of_the_label_of_each_image(chunk):
+    x = 0.3 + 0.1 * torch.rand(9, 1, 2, 3, dtype=torch.float64)
+    y = torch.tensor([0, 1, 2] * 3)
+    found = log_likelihood(
+        TwoLinearGaussians(), x + y.view(-1, 1, 1, 1) / 10, samples=5, chunk=chunk, labels=y
+    )
+    expected = log_likelihood(LinearGaussian(), x, samples=5, chunk=chunk)
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_a_wrong_number_of_labels_is_an_error():
+    for labels in (torch.zeros(5).long(), torch.zeros(4000).long()):
+        with pytest.raises(ValueError):
+            log_likelihood(small_conditional(), small_images(6), samples=2, labels=labels)

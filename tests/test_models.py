@@ -1,7 +1,9 @@
 """Networks and models: shapes, the reparameterised draw, and what their sizes must be."""
 
 import math
+import re
 
+from vae_helpers.losses import kl_divergence
 from vae_helpers.models import VAE, Autoencoder, reparameterize
 from vae_helpers.networks import (
     conv_decoder,
@@ -11,12 +13,13 @@ from vae_helpers.networks import (
     mlp_encoder,
     transposed_conv_size,
 )
+from vae_helpers.training import fit
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small import small_autoencoder, small_images, small_vae
+from small import small_autoencoder, small_conditional, small_images, small_vae
 from torch import nn
 
 OPTIONS = [
@@ -260,3 +263,61 @@ def test_an_encoder_that_does_not_fit_the_decoder_is_an_error(outputs, images):
     vae = VAE(mlp_encoder(outputs, (8,)), mlp_decoder(2, (8,)))
     with pytest.raises(ValueError, match=r"mu has shape|z is .*expected"):
         vae(images)
+
+
+# --- The conditional VAE ---
+
+
+def test_every_method_of_a_conditional_vae_has_its_documented_shape():
+    for shape in ((1, 28, 28), (3, 6, 4)):
+        model, x, y = small_conditional(image_shape=shape), small_images(5, shape), torch.arange(5)
+        mu, logvar = model.encode(x, y)
+        assert mu.shape == logvar.shape == (5, 2) and model.latent_dim == 2
+        assert model.decode_logits(mu, y).shape == model.decode(mu, y).shape == x.shape
+        assert [part.shape for part in model(x, y)] == [x.shape, (5, 2), (5, 2)]
+        assert model.sample(y).shape == x.shape
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_the_label_reaches_both_networks(part):
+    model, x, y = small_conditional(), small_images(3), torch.tensor([0, 1, 2])
+    z = torch.zeros(3, 2)
+    ask = (lambda y: model.encode(x, y)[0]) if part == "encoder" else (lambda y: model.decode(z, y))
+    changed = (ask(y) != ask(torch.tensor([0, 4, 2]))).flatten(1).any(dim=1)
+    assert changed.tolist() == [False, True, False], "a label says something of its own image only"
+
+
+def test_a_sample_is_a_draw_from_the_prior_with_the_label_asked_for():
+    model, y = small_conditional(), torch.tensor([3, 3, 9])
+    torch.manual_seed(5)
+    drawn = model.sample(y)
+    torch.manual_seed(5)
+    assert torch.equal(drawn, model.decode(torch.randn(3, 2), y))
+
+
+@pytest.mark.parametrize(
+    "y, message",
+    [
+        ([0, 1, 2], "y is list; expected torch.int64 (3,)"),
+        (torch.zeros(3), "y is torch.float32 (3,); expected torch.int64 (3,)"),
+        (torch.zeros(2).long(), "y is torch.int64 (2,); expected torch.int64 (3,)"),
+        (torch.zeros(3, 1).long(), "y is torch.int64 (3, 1); expected"),
+        (torch.tensor([0, 5, 10]), "y has labels from 0 to 10; expected 0 to 9"),
+        (torch.tensor([0, -1, 1]), "y has labels from -1 to 1; expected 0 to 9"),
+    ],
+)
+def test_a_wrong_label_is_an_error_that_names_it(y, message):
+    model, x, z = small_conditional(), small_images(3), torch.zeros(3, 2)
+    for use in (lambda: model.encode(x, y), lambda: model.decode(z, y), lambda: model(x, y)):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            use()
+
+
+def test_a_conditional_vae_trains_on_images_and_labels():
+    def loss(model, x, y):
+        logits, mu, logvar = model(x, y)
+        return {"loss": model.nll(logits, x) + kl_divergence(mu, logvar)}
+
+    model, data = small_conditional(), (small_images(20), torch.arange(20) % 10)
+    history = fit(model, data, data, loss=loss, epochs=3, batch_size=5, lr=1e-2, quiet=True)
+    assert history["validation"]["loss"][-1] < 0.9 * history["train"]["loss"][0]

@@ -35,6 +35,9 @@ TAUGHT = {
         "conv_decoder",
         "LearnedGaussian",
     },
+    "07": {"to_bins", "mutual_information_gap", "dci_disentanglement"},
+    "08": {"ConditionalVAE"},
+    "09": {"linear_warmup", "cyclical"},
 }
 LONGEST_CELL = 40  # lines: more than that is no longer one screen
 SLIDE_TYPES = {"slide", "subslide", "fragment", "notes", "skip", "-"}
@@ -343,7 +346,9 @@ def core(node):
 
 @pytest.fixture(scope="module")
 def helpers():
-    modules = ("data", "networks", "models", "losses", "training", "metrics")
+    modules = (
+        "data", "networks", "models", "losses", "training", "metrics", "disentanglement",
+    )  # fmt: skip
     paths = [ROOT / "vae_helpers" / f"{name}.py" for name in modules]
     return {
         name: core(node)
@@ -389,7 +394,7 @@ class A:
 # --- runs with parameters -------------------------------------------------------------------------
 
 
-def run(path, folder, monkeypatch, **parameters):
+def run(path, folder, monkeypatch, cell_seconds=300, **parameters):
     """Run a notebook as papermill's command would from another folder."""
     # Nothing but the parameter can choose the profile, and no earlier checkpoint can be found.
     monkeypatch.setenv("VAE_PROFILE", "laptop")
@@ -401,7 +406,7 @@ def run(path, folder, monkeypatch, **parameters):
         cwd=folder,
         kernel_name="python3",
         progress_bar=False,
-        execution_timeout=300,
+        execution_timeout=cell_seconds,
     )
 
 
@@ -414,6 +419,19 @@ def test_papermill_run(path, tmp_path, monkeypatch):
     shown = "".join(o.get("text", "") for _, o in outputs(nb))
     assert "> smoke <" in shown, "choose_profile did not get PROFILE"
     render.check_widgets(nb)
+
+
+@pytest.mark.full
+@each_notebook
+def test_claims_hold_in_the_laptop_profile_with_another_seed(path, tmp_path, monkeypatch):
+    """Some claims are true of whole runs on MNIST only; this takes most of an hour.
+
+    The data are those of the folder in the environment variable VAE_FULL_DATA, else of `data/`.
+    """
+    monkeypatch.setenv("VAE_DATA", os.environ.get("VAE_FULL_DATA", str(ROOT / "data")))
+    nb = run(path, tmp_path, monkeypatch, cell_seconds=3600, PROFILE="laptop", SEED=1)
+    errors = [f"cell {n}: {o.evalue}" for n, o in outputs(nb) if o.output_type == "error"]
+    assert not errors, errors
 
 
 def test_unknown_profile_is_named(tmp_path, monkeypatch):

@@ -816,3 +816,78 @@ class TestOnCuda:
 
         assert waits(negative_elbo) < 50
         assert waits(reads_a_number) >= 200  # so that they are really counted
+
+
+# --- A schedule of beta, and measurements ---
+
+
+def recording(seen):
+    def loss(model, x, beta=1.0):
+        seen.append((model.training, beta))
+        return negative_elbo(model, x, beta)
+
+    return loss
+
+
+def test_a_schedule_reaches_the_loss_at_each_step_of_training_only(vae, images):
+    seen, asked = [], []
+
+    def schedule(progress):
+        asked.append(progress)
+        return progress / 2
+
+    fit(
+        vae, images, images, loss=recording(seen), epochs=3, batch_size=4, beta=schedule, quiet=True
+    )
+    assert asked == [step / 9 for step in range(9)]  # three steps an epoch
+    assert [beta for training_mode, beta in seen if training_mode] == [p / 2 for p in asked]
+    assert {beta for training_mode, beta in seen if not training_mode} == {1.0}
+
+
+def test_a_schedule_of_ones_changes_nothing(images):
+    models = small_vae(), small_vae()
+    for model, schedule in zip(models, (None, lambda progress: 1.0), strict=True):
+        fit(model, images, epochs=2, batch_size=4, beta=schedule, quiet=True)
+    assert same_weights(*models)
+
+
+def test_a_schedule_goes_on_where_a_stop_left_it(tmp_path, images):
+    whole, parts, seen = small_vae(), small_vae(), []
+    run = {"epochs": 4, "batch_size": 4, "beta": lambda progress: progress, "quiet": True}
+    fit(whole, images, **run)
+
+    def stopping(model, x, beta=1.0):
+        seen.append(beta)
+        if len(seen) == 8:
+            raise KeyboardInterrupt
+        return negative_elbo(model, x, beta)
+
+    fit(parts, images, loss=stopping, checkpoint=tmp_path / "a.pt", **run)
+    again = small_vae()
+    fit(again, images, checkpoint=tmp_path / "a.pt", **run)
+    assert same_weights(whole, again)
+
+
+def test_measurements_are_kept_for_each_epoch_and_survive_a_checkpoint(tmp_path, vae, images):
+    def measure(model):
+        assert not model.training and not torch.is_grad_enabled()
+        torch.rand(3)  # the caller's random numbers go on as if nothing had been drawn
+        return {"active": 1.5}
+
+    run = {"measure": measure, "epochs": 3, "checkpoint": tmp_path / "a.pt", "quiet": True}
+    state = torch.get_rng_state()
+    history = fit(vae, images, **run)
+    assert history["measured"] == {"active": [1.5] * 3}
+    assert torch.equal(torch.get_rng_state(), state)
+    assert fit(small_vae(), images, **run)["measured"] == {"active": [1.5] * 3}
+    without = fit(small_vae(), images, epochs=3, checkpoint=tmp_path / "a.pt", quiet=True)
+    assert without["measured"] == {"active": [1.5] * 3}, "what was measured is not lost"
+
+
+def test_measuring_changes_no_weight(images):
+    models = small_vae(), small_vae()
+    for model, measure in zip(
+        models, (None, lambda model: {"a": torch.rand(1).item()}), strict=True
+    ):
+        fit(model, images, epochs=2, batch_size=4, measure=measure, quiet=True)
+    assert same_weights(*models)

@@ -75,6 +75,26 @@ def negative_elbo(model, x, beta=1.0):
     return {"loss": nll + beta * kl, "nll": nll, "kl": kl}
 
 
+def linear_warmup(progress, share=0.5):
+    """beta that rises from 0 to 1 over the first `share` of training, then stays: min(1, t / T).
+
+    `progress`: how much of training is done, from 0 to 1. Source: Bowman et al. 2016.
+    """
+    check_schedule(progress, share)
+    return min(1.0, progress / share)
+
+
+def cyclical(progress, cycles=4, share=0.5):
+    """`linear_warmup` again and again: beta rises over the first `share` of each of the `cycles`.
+
+    `progress`: how much of training is done, from 0 to 1, where beta is 1. Source: Fu et al. 2019.
+    """
+    check_schedule(progress, share)
+    if not isinstance(cycles, int) or cycles < 1:
+        raise ValueError(f"cycles is {cycles!r}; expected a whole number, at least 1")
+    return 1.0 if progress == 1 else linear_warmup(progress * cycles % 1, share)
+
+
 def reconstruction_loss(model, x):
     """What a plain autoencoder minimises: `{"loss": -log p(x|z)}`, `(batch,)`, nats."""
     logits, _ = model(x)
@@ -92,6 +112,14 @@ def check_same_shape(**tensors):
             f"{first} has shape {tuple(a.shape)} and {second} {tuple(b.shape)}; "
             "expected the same shape, batch first"
         )
+
+
+def check_schedule(progress, share):
+    """Raise a `ValueError` unless `progress` is in [0, 1] and `share` in (0, 1]."""
+    if not 0 <= progress <= 1:
+        raise ValueError(f"progress is {progress}; expected a number from 0 to 1")
+    if not 0 < share <= 1:
+        raise ValueError(f"share is {share}; expected a number above 0, at most 1")
 
 
 def check_beta(beta):

@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import nn
 
 
-def log_likelihood(model, x, samples=100, chunk=2000, seed=0, prior=None):
+def log_likelihood(model, x, samples=100, chunk=2000, seed=0, prior=None, labels=None):
     """Importance-weighted estimate of log p(x) with `samples` draws from q(z|x): `(n,)`, nats.
 
     log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x), a lower bound in expectation that tightens with K.
     At most `chunk` codes are decoded at once, so memory does not grow with `samples` or n.
     `prior`: p(z), a torch distribution over codes `(..., latent_dim)`, by default N(0, I).
+    `labels`: `(n,)`, for a conditional model, whose log p(x|y) it then is.
     Source: Burda et al. 2016, equation 8.
     """
     check_images(x)
@@ -28,12 +29,15 @@ def log_likelihood(model, x, samples=100, chunk=2000, seed=0, prior=None):
         if prior is None:
             zeros = torch.zeros(model.latent_dim, device=device)
             prior = torch.distributions.Independent(torch.distributions.Normal(zeros, 1.0), 1)
-        for batch in x.split(max(1, chunk // draws)):
-            batch = batch.to(device)
-            q = torch.distributions.Normal(*_mean_and_std(*model.encode(batch)))
+        tensors = (x,) if labels is None else (x, labels)
+        parts = zip(*(tensor.split(max(1, chunk // draws)) for tensor in tensors), strict=True)
+        for part in parts:
+            batch, *given = (tensor.to(device) for tensor in part)
+            q = torch.distributions.Normal(*_mean_and_std(*model.encode(batch, *given)))
             total = torch.full((len(batch),), -math.inf, device=device)
             for start in range(0, samples, draws):
-                log_weights = _log_weights(model, batch, q, prior, min(draws, samples - start))
+                few = min(draws, samples - start)
+                log_weights = _log_weights(model, batch, given, q, prior, few)
                 total = torch.logaddexp(total, log_weights.logsumexp(dim=0))
             estimates.append((total - math.log(samples)).cpu())
     return torch.cat(estimates)
@@ -43,10 +47,11 @@ def _mean_and_std(mu, logvar):
     return mu, torch.exp(0.5 * logvar)
 
 
-def _log_weights(model, x, q, prior, draws):
+def _log_weights(model, x, given, q, prior, draws):
     """log p(x|z) + log p(z) - log q(z|x) for z ~ q(z|x): `(draws, n)`."""
     z = q.sample((draws,))
-    logits = model.decode_logits(z.flatten(0, 1))
+    given = [labels.repeat(draws) for labels in given]
+    logits = model.decode_logits(z.flatten(0, 1), *given)
     copies = x.expand(draws, *x.shape).flatten(0, 1)
     log_decoder = -model.nll(logits, copies).view(draws, len(x))
     return log_decoder + prior.log_prob(z) - q.log_prob(z).sum(dim=-1)

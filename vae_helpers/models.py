@@ -4,6 +4,7 @@ from vae_helpers.data import check_images
 from vae_helpers.losses import bernoulli_nll, check_same_shape
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -85,6 +86,57 @@ class VAE(nn.Module):
             raise ValueError(f"n is {n}; expected at least one sample")
         z = torch.randn(n, self.latent_dim, device=next(self.parameters()).device)
         return self.decode(z)
+
+
+class ConditionalVAE(nn.Module):
+    """q(z|x, y) and p(x|z, y) = p(x | z and the label y), p(z) = N(0, I).
+
+    `encoder`: images with one more channel `(n, channels + 1, h, w)`, which holds a learned
+    picture of the label, -> `(n, 2 * latent_dim)`; `decoder`: codes and the label as one-hot
+    `(n, latent_dim + classes)` -> logits. Labels `(n,)` are whole numbers from 0 to classes - 1.
+    Source: Kingma et al. 2014 (model M2), Sohn et al. 2015.
+    """
+
+    def __init__(self, encoder, decoder, classes=10, nll=bernoulli_nll, image_shape=(1, 28, 28)):
+        super().__init__()
+        check_decoder(decoder)
+        self.encoder, self.decoder = encoder, decoder
+        self.nll, self.image_shape, self.classes = nll, image_shape, classes
+        self.latent_dim = decoder[0].in_features - classes
+        self.label_picture = nn.Embedding(classes, image_shape[1] * image_shape[2])
+
+    def encode(self, x, y):
+        check_images(x, self.image_shape)
+        check_labels(y, x, self.classes)
+        picture = self.label_picture(y).view(-1, 1, *self.image_shape[1:])
+        mu, logvar = self.encoder(torch.cat([x, picture], dim=1)).chunk(2, dim=1)
+        return mu, logvar
+
+    def decode_logits(self, z, y):
+        check_codes(z, self.latent_dim)
+        check_labels(y, z, self.classes)
+        return self.decoder(torch.cat([z, F.one_hot(y, self.classes).float()], dim=1))
+
+    def decode(self, z, y):
+        return torch.sigmoid(self.decode_logits(z, y))
+
+    def forward(self, x, y):
+        mu, logvar = self.encode(x, y)
+        return self.decode_logits(reparameterize(mu, logvar), y), mu, logvar
+
+    def sample(self, y):
+        """Pixel means `(n, *image_shape)` for the labels `y`, one draw from the prior each."""
+        z = torch.randn(len(y), self.latent_dim, device=y.device)
+        return self.decode(z, y)
+
+
+def check_labels(y, beside, classes):
+    """Raise a `ValueError` unless `y` holds one whole number below `classes` for each row."""
+    if not isinstance(y, torch.Tensor) or y.dtype != torch.int64 or y.shape != beside.shape[:1]:
+        came = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, torch.Tensor) else type(y).__name__
+        raise ValueError(f"y is {came}; expected torch.int64 ({len(beside)},)")
+    if y.device.type == "cpu" and not 0 <= y.min() <= y.max() < classes:
+        raise ValueError(f"y has labels from {y.min()} to {y.max()}; expected 0 to {classes - 1}")
 
 
 def check_decoder(decoder):

@@ -49,6 +49,8 @@ def fit(
     lr=1e-3,
     clip=None,
     cosine=False,
+    beta=None,
+    measure=None,
     seed=0,
     device=None,
     checkpoint=None,
@@ -61,7 +63,10 @@ def fit(
     labels, ...). Byte images (uint8) become floats in [0, 1] batch by batch.
     `loss(model, *batch)`: a dict of `(batch,)` tensors in nats, `"loss"` among them.
     `clip`: the largest gradient norm. `cosine`: after a short warm-up the learning rate falls
-    from `lr` to 0 along a half cosine. `config`: anything worth keeping with the weights.
+    from `lr` to 0 along a half cosine. `beta(progress)`: a schedule; at each step of training the
+    loss gets `beta=` its value, progress going from 0 to 1 (validation: beta as the loss has it).
+    `measure(model)`: a dict of numbers, asked for after each epoch and kept in the history as
+    `"measured"`. `config`: anything worth keeping with the weights.
     `checkpoint`: a file written after each epoch. If it exists already, training goes on from
     there, to the same weights bit for bit (on a CPU) as if it had never stopped; a finished one
     is only loaded.
@@ -70,7 +75,8 @@ def fit(
     that the caller's random numbers are left alone. An interrupt (Ctrl-C, the stop button) ends
     training and keeps model and history.
 
-    Returns `{"train": {term: [mean per epoch]}, "validation": {...}}`, nats per image; the
+    Returns `{"train": {term: [mean per epoch]}, "validation": {...}}`, nats per image (and
+    `"measured"`, where `measure` is given); the
     training means run over the epoch while the weights change. Raises `ValueError` for bad
     input, before anything is trained, and `OSError` for a checkpoint that cannot be written.
     """
@@ -84,7 +90,8 @@ def fit(
     run = {"batch_size": batch_size, "lr": lr, "clip": clip, "seed": seed, "images": len(train[0]),
            "cosine_epochs": epochs if cosine else None,
            "mean_pixel": round(_mean_pixel(train[0]), 6)}  # fmt: skip
-    history = {"train": defaultdict(list), "validation": defaultdict(list)}
+    splits = ("train", "validation") if measure is None else ("train", "validation", "measured")
+    history = {split: defaultdict(list) for split in splits}
     first = 0
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
@@ -102,13 +109,17 @@ def fit(
             _say_cost(model, train, loss, batch_size, (epochs - first) * steps, bar)
         for epoch in range(first, epochs):
             epoch_seed = seed * 100_003 + epoch
-            rates = [lr * _rate(epoch * steps + step, epochs * steps) if cosine else lr
-                     for step in range(steps)]  # fmt: skip
+            done = range(epoch * steps, (epoch + 1) * steps)
+            rates = [lr * _rate(step, epochs * steps) if cosine else lr for step in done]
+            options = [{"beta": beta(step / (epochs * steps))} if beta else {} for step in done]
             means = {"train": _train_epoch(
-                model, train, loss, optimizer, batch_size, rates, clip, epoch_seed, bar
+                model, train, loss, optimizer, batch_size, rates, options, clip, epoch_seed, bar
             )}  # fmt: skip
             if validation is not None:
                 means["validation"] = evaluate(model, validation, loss=loss, seed=seed)
+            if measure is not None:
+                with evaluation(model, seed):
+                    means["measured"] = measure(model)
             for split, terms in means.items():
                 for term, value in terms.items():
                     history[split][term].append(value)
@@ -151,7 +162,7 @@ def _resume(path, model, optimizer, run, config, history):
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     for split, terms in saved["history"].items():
-        history[split].update(terms)
+        history.setdefault(split, defaultdict(list)).update(terms)
     return saved["epoch"]
 
 
@@ -204,7 +215,7 @@ def _rate(step, steps, warm_up=200):
     return min(1, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def _train_epoch(model, train, loss, optimizer, batch_size, rates, clip, seed, bar):
+def _train_epoch(model, train, loss, optimizer, batch_size, rates, options, clip, seed, bar):
     """One pass over the data in a random order; the mean of each term over the epoch."""
     model.train()
     device = train[0].device
@@ -212,7 +223,7 @@ def _train_epoch(model, train, loss, optimizer, batch_size, rates, clip, seed, b
     with _random_numbers(seed, device):
         order = torch.randperm(len(train[0]), device=device)
         for step, rows in enumerate(order.split(batch_size)):
-            terms = loss(model, *_batch(train, rows))
+            terms = loss(model, *_batch(train, rows), **options[step])
             optimizer.param_groups[0]["lr"] = rates[step]
             optimizer.zero_grad()
             terms["loss"].mean().backward()
