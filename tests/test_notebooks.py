@@ -39,9 +39,6 @@ TAUGHT = {
     "08": {"ConditionalVAE"},
     "09": {"linear_warmup", "cyclical"},
 }
-# nbval runs each notebook in any case. A second smoke run of these takes half a minute to a minute
-# each, which the ten minutes of the suite do not hold: -m full has it.
-LONG = {"05", "06", "07", "08", "09"}
 LONGEST_CELL = 40  # lines: more than that is no longer one screen
 SLIDE_TYPES = {"slide", "subslide", "fragment", "notes", "skip", "-"}
 WEB = ("http://", "https://", "//")
@@ -413,11 +410,7 @@ def run(path, folder, monkeypatch, cell_seconds=300, **parameters):
     )
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(p, marks=[pytest.mark.full] * (p.stem[:2] in LONG)) for p in NOTEBOOKS],
-    ids=lambda path: path.stem,
-)
+@each_notebook
 def test_papermill_run(path, tmp_path, monkeypatch):
     """Another seed and another working directory: no claim may hang on either."""
     nb = run(path, tmp_path, monkeypatch, PROFILE="smoke", SEED=1)

@@ -319,6 +319,8 @@ WRONG["02.kl_two"] = (
      lambda a, k, b, l: torch_kl(normal(a, k), normal(b, l)).mean(1)),
     ("wrong axis", "axis", lambda a, k, b, l: torch_kl(normal(a, k), normal(b, l)).sum(0)),
     ("second ignored", "plays no part", lambda a, k, b, l: kl_loop(a, k)),
+    ("means not squared", "squared",
+     lambda a, k, b, l: 0.5 * (l - k + (k.exp() + (a - b)) / l.exp() - 1).sum(1)),
     ("distance not scaled", "widths",
      lambda a, k, b, l: 0.5 * ((k - l).exp() + (a - b) ** 2 - 1 + l - k).sum(1)),
     ("difference of KLs", "difference", lambda a, k, b, l: kl_loop(a, k) - kl_loop(b, l)),
@@ -1264,6 +1266,7 @@ RIGHT["09.free_bits"] = {
     "loop": free_bits_loop,
     "where": free_bits_where,
     "relu": lambda k, f: (f + torch.relu(k.mean(0) - f)).sum(),
+    "Python's max": lambda k, f: sum(max(each, torch.tensor(f).to(k)) for each in k.mean(0)),
 }
 WRONG["09.free_bits"] = (
     ("on the sum", "sum of all", lambda k, f: torch.clamp(k.sum(1).mean(), min=f)),

@@ -188,6 +188,8 @@ KL_TWO = Exercise(
          "expected the second."),
         (lambda a, k, b, l: 0.5 * ((k - l).exp() + (a - b).abs() / l.exp() - 1 + l - k).sum(1),
          "The distance of the means must be squared."),
+        (lambda a, k, b, l: 0.5 * ((k - l).exp() + (a - b) / l.exp() - 1 + l - k).sum(1),
+         "The difference of the means must be squared: its sign may not matter."),
     ),
 )  # fmt: skip
 
