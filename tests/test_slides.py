@@ -88,6 +88,16 @@ def test_solutions_are_shown_only_when_asked_for():
     assert [slide.count("<section") for slide in html.split("<h1")] == [2, 1 + 2, 0]
 
 
+def test_long_solution_shows_its_outputs_on_a_slide_of_their_own():
+    table = display({"text/plain": "the outcome"})
+    long = "\n".join(f"line_{n} = {n}" for n in range(40))
+    cells = [cell(source, "skip", tags=["solution"], outputs=[table]) for source in (long, "short")]
+    slides_of = export(text("# Exercise"), *cells, solutions=True).split("<section")[1:]
+    found = [("line_39" in s, "short" in s, "the outcome" in s) for s in slides_of]
+    assert found[-3:] == [(True, False, False), (False, False, True), (False, True, True)]
+    assert "line_39" not in export(text("# Exercise"), *cells)
+
+
 def test_notes_are_for_the_speaker():
     html = export(text("# Title"), text("say hello", "notes"))
     assert re.search(r'<aside class="notes">.*say hello.*</aside>', html, re.DOTALL)

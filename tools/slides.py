@@ -11,6 +11,7 @@ reveal.js and MathJax are fetched with npm the first time, and kept in this Pyth
 
 import argparse
 import base64
+import copy
 import hashlib
 import html
 import os
@@ -52,6 +53,7 @@ PACKAGES = (
         ("es5/tex-svg-full.js",),
     ),
 )
+LONG_CODE = 20  # lines of a solution that leave no room for outputs on a slide
 LINK = re.compile(r'(<a\b[^>]*\bhref="(?![\w+.-]+:|/)[^"#]*)\.ipynb(?=["#])')
 
 
@@ -149,6 +151,8 @@ def read_assets(assets=None):
 
 def export(nb, assets, name="slides", folder=NOTEBOOKS, solutions=False):
     """The slides of a notebook as the text of one HTML file; pictures are looked up in `folder`."""
+    if solutions:
+        nb.cells = [part for cell in nb.cells for part in code_and_outputs(cell)]
     after_solution = False
     for cell in nb.cells:
         if cell.cell_type == "code":  # two blank lines are good style, but a slide has few lines
@@ -178,6 +182,17 @@ def export(nb, assets, name="slides", folder=NOTEBOOKS, solutions=False):
     for file, text in assets.items():  # last, so that nothing parses or changes them
         body = body.replace(f"/*{file}*/", text)
     return body
+
+
+def code_and_outputs(cell):
+    """A long solution as two cells, its code and what it shows: together they overflow a slide."""
+    long = cell.cell_type == "code" and len(cell.source.splitlines()) > LONG_CODE
+    if not (long and cell.outputs and "solution" in cell.metadata.get("tags", [])):
+        return [cell]
+    shown = copy.deepcopy(cell)
+    shown.id, shown.metadata["tags"] = f"{cell.id}-shown", ["solution", "remove-input"]
+    cell.outputs = []
+    return [cell, shown]
 
 
 def title(nb):
