@@ -1,7 +1,7 @@
-"""tools/handouts.py: the unsolved edition has no solution and no output, and runs.
+"""tools/handouts.py: the unsolved edition has no solution and no output.
 
-Here stands, too, what an exercise has to look like in a notebook. How its answers are judged is
-tested in test_exercises.py.
+That it runs is tested in test_notebooks.py. Here stands, too, what an exercise has to look like in a
+notebook. How its answers are judged is tested in test_exercises.py.
 """
 
 import ast
@@ -16,7 +16,6 @@ from vae_helpers.exercises import EXERCISES
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -165,21 +164,6 @@ def test_name_that_only_a_solution_defines_is_seen():
     solution = new_code_cell("import os\ndef f(a): b = a", metadata={"tags": ["solution"]})
     nb = new_notebook(cells=[new_code_cell("b = 1"), solution, new_code_cell("f(b)\nlen(os.sep)")])
     assert needed_solutions(nb) == {"f", "os"}
-
-
-@each_notebook
-def test_handout_runs_in_another_folder(path, folder, monkeypatch):
-    monkeypatch.setenv("VAE_RUNS", str(folder / "runs"))  # nothing is solved there
-    handouts.hand_out(path, folder)
-    nb = nbformat.read(folder / path.name, as_version=4)
-    resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(nb, kernel_name="python3", timeout=300, resources=resources).execute()
-    render.check_widgets(nb)
-    verdicts = "".join(
-        out.get("text", "") for cell in render.code_cells(nb) for out in cell.outputs
-    )
-    ids = [id for id in EXERCISES if id[:2] == path.stem[:2]]
-    assert verdicts.count(": not yet. Not written yet") == len(ids)
 
 
 def test_pictures_of_the_text_come_along(folder, tmp_path):

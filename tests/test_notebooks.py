@@ -13,7 +13,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
-from tools import render
+from tools import handouts, render
+from vae_helpers.exercises import EXERCISES
 
 import nbformat
 import papermill
@@ -411,13 +412,22 @@ def run(path, folder, monkeypatch, cell_seconds=300, **parameters):
 
 
 @each_notebook
-def test_papermill_run(path, tmp_path, monkeypatch):
-    """Another seed and another working directory: no claim may hang on either."""
-    nb = run(path, tmp_path, monkeypatch, PROFILE="smoke", SEED=1)
+def test_papermill_run_of_the_handout(path, tmp_path, monkeypatch):
+    """The unsolved edition runs from top to bottom; no claim hangs on the seed or the folder.
+
+    One run for both: nbval runs the solutions, and -m full runs them with another seed.
+    """
+    given, folder = tmp_path / "given", tmp_path / "my course"
+    given.mkdir()
+    folder.mkdir()
+    handouts.hand_out(path, given)
+    nb = run(given / path.name, folder, monkeypatch, PROFILE="smoke", SEED=1)
     errors = [f"cell {n}: {o.evalue}" for n, o in outputs(nb) if o.output_type == "error"]
     assert not errors, errors
     shown = "".join(o.get("text", "") for _, o in outputs(nb))
     assert "> smoke <" in shown, "choose_profile did not get PROFILE"
+    unsolved = shown.count(": not yet. Not written yet")
+    assert unsolved == sum(id[:2] == path.stem[:2] for id in EXERCISES)
     render.check_widgets(nb)
 
 
