@@ -22,7 +22,7 @@ def set_environment():
         (FOLDER / name).mkdir()
         os.environ[variable] = str(FOLDER / name)
     os.environ["VAE_PROFILE"] = "smoke"
-    # Two workers on two cores: more threads would only wait for each other.
+    # Three workers on two cores: more threads would only wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # A proxy on this machine would be a way out.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"

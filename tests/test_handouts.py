@@ -1,7 +1,7 @@
 """tools/handouts.py: the unsolved edition has no solution and no output.
 
-That it runs is tested in test_notebooks.py. Here stands, too, what an exercise has to look like in a
-notebook. How its answers are judged is tested in test_exercises.py.
+That it runs is tested in test_notebooks.py. Here stands, too, what an exercise has to look like in
+a notebook. How its answers are judged is tested in test_exercises.py.
 """
 
 import ast
