@@ -412,22 +412,27 @@ def run(path, folder, monkeypatch, cell_seconds=300, **parameters):
 
 
 @each_notebook
-def test_papermill_run_of_the_handout(path, tmp_path, monkeypatch):
-    """The unsolved edition runs from top to bottom; no claim hangs on the seed or the folder.
+def test_papermill_run_of_the_handout_and_its_solutions(path, tmp_path, monkeypatch):
+    """No claim hangs on the seed or the folder, and the unsolved edition runs to its end.
 
-    One run for both: nbval runs the solutions, and -m full runs them with another seed.
+    One run for both: the unsolved edition from top to bottom, and after it the solutions.
     """
     given, folder = tmp_path / "given", tmp_path / "my course"
     given.mkdir()
     folder.mkdir()
     handouts.hand_out(path, given)
+    handout = read(given / path.name)
+    solutions = [cell for cell in render.code_cells(read(path)) if "solution" in tags(cell)]
+    handout.cells += solutions
+    nbformat.write(handout, given / path.name)
     nb = run(given / path.name, folder, monkeypatch, PROFILE="smoke", SEED=1)
     errors = [f"cell {n}: {o.evalue}" for n, o in outputs(nb) if o.output_type == "error"]
     assert not errors, errors
     shown = "".join(o.get("text", "") for _, o in outputs(nb))
     assert "> smoke <" in shown, "choose_profile did not get PROFILE"
-    unsolved = shown.count(": not yet. Not written yet")
-    assert unsolved == sum(id[:2] == path.stem[:2] for id in EXERCISES)
+    ids = [id for id in EXERCISES if id[:2] == path.stem[:2]]
+    assert shown.count(": not yet. Not written yet") == len(ids)
+    assert [id for id in ids if f"{id}: right." not in shown] == []
     render.check_widgets(nb)
 
 
