@@ -11,7 +11,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
+WHOLE_RUN = "test_papermill_run_of"  # part of the name of these tests
 NO_NETWORK = Path(__file__).resolve().parent / "tests" / "no_network"
 # Each of pytest's workers imports this file as well and makes a folder of its own.
 FOLDER = Path(tempfile.mkdtemp(prefix="vae-tests-"))
@@ -40,6 +42,7 @@ def pytest_unconfigure():
 
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=order)
     marked = [item for item in items if item.get_closest_marker("cuda")]
     if not marked:
         return
@@ -48,3 +51,20 @@ def pytest_collection_modifyitems(items):
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU; there is none here"))
+
+
+def order(item):
+    """Longest first: notebooks cell by cell, then runs of whole notebooks, then all the rest."""
+    return 0 if item.path.suffix == ".ipynb" else 1 if WHOLE_RUN in item.name else 2
+
+
+class Shares(LoadFileScheduling):
+    """A file's tests stay in one worker; each run of a whole notebook goes where there is room."""
+
+    def _split_scope(self, nodeid):
+        return nodeid if WHOLE_RUN in nodeid else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)  # unknown where xdist is switched off
+def pytest_xdist_make_scheduler(config, log):
+    return Shares(config, log)
