@@ -175,7 +175,9 @@ processes = multiprocessing.get_context("forkserver" if "forkserver" in methods 
 def start(job, *args):
     """Start `job(*args)` in a process of its own: a real one, that can be killed."""
     if "forkserver" in methods:
-        processes.set_forkserver_preload(["vae_helpers.training"])
+        # What this module imports, and what an optimiser's first step does.
+        preload = ["vae_helpers.training", "vae_helpers.plots", "torchvision.datasets"]
+        processes.set_forkserver_preload([*preload, "torch._dynamo"])
     process = processes.Process(target=job, args=args)
     process.start()
     return process
@@ -239,3 +241,23 @@ def interrupted_job(answers):
     moved = any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     finite = all(p.isfinite().all().item() for p in model.parameters())
     answers.put((len(history["train"]["loss"]), moved, finite))
+
+
+def endless_job(checkpoint, moment, size):
+    """Train until the system kills this process: after so many seconds of processor time, at
+    whatever it is doing then, or when it has written so many bytes of a checkpoint.
+    """
+    model, images = small_vae(), small_images()
+    if size:
+        die_when_a_file_reaches(size)
+    else:
+        signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_VIRTUAL, moment)
+    fit(model, images, checkpoint=checkpoint, **{**RUN, "epochs": 10**6})
+
+
+def training_job(checkpoint, epochs, answers):
+    """Train with a checkpoint after each epoch, and put the weights into the queue."""
+    model = small_vae()
+    fit(model, small_images(), checkpoint=checkpoint, **{**RUN, "epochs": epochs})
+    answers.put(torch.cat([p.detach().flatten() for p in model.parameters()]).numpy())

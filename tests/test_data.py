@@ -3,6 +3,7 @@
 import re
 import socket
 import sys
+import threading
 import time
 from collections import Counter
 
@@ -216,8 +217,8 @@ def test_downloaded_files_can_be_read_by_the_group(tmp_path, mnist_server):
 def fail_with(server, failure):
     def answer(name):
         body = server.files[name]
-        if failure == "404":
-            return 404, b"not here", 8
+        if failure in ("403", "404"):
+            return int(failure), b"not here", 8
         if failure == "500 at the third file" and name.startswith("t10k"):
             return 500, b"", 0
         if failure == "truncated":
@@ -236,7 +237,8 @@ def fail_with(server, failure):
 
 
 FAILURES = (
-    "404", "500 at the third file", "truncated", "other bytes", "html", "not http", "hangs up",
+    "403", "404", "500 at the third file", "truncated", "other bytes", "html", "not http",
+    "hangs up",
 )  # fmt: skip
 
 
@@ -256,6 +258,24 @@ def test_a_failed_download_that_was_asked_for_is_an_error(failure, tmp_path, mni
     with pytest.raises(OSError, match=re.escape(str(tmp_path))) as error:
         load_images("mnist-download", root=tmp_path)
     assert "VAE_DATA" in str(error.value)
+    assert files_in(tmp_path) == {}
+
+
+def test_a_server_that_never_answers_is_given_up(tmp_path, mnist_server, monkeypatch, capsys):
+    real, asked, over = socket.setdefaulttimeout, [], threading.Event()
+
+    def shorter(seconds):
+        asked.append(seconds)
+        real(0.2 if seconds else None)
+
+    mnist_server.answer = lambda name: (over.wait(timeout=60), (None, b"", 0))[1]
+    monkeypatch.setattr(socket, "setdefaulttimeout", shorter)
+    try:
+        assert load_images(root=tmp_path).rung == "digits"
+    finally:
+        over.set()
+    assert asked == [20, None]  # seconds that a student waits, then the caller's again
+    assert "timed out" in announcement(capsys)
     assert files_in(tmp_path) == {}
 
 
@@ -294,7 +314,7 @@ def test_the_default_timeout_of_sockets_is_given_back(tmp_path, mnist_server):
     assert socket.getdefaulttimeout() == before
 
 
-@pytest.mark.parametrize("count", [2, 8])
+@pytest.mark.parametrize("count", [2, 40])  # a friend, and a class
 def test_processes_that_load_at_once_all_succeed_with_one_download(count, tmp_path, mnist_server):
     load_images(root=tmp_path / "alone")
     requests_of_one = Counter(mnist_server.requests)
