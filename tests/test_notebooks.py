@@ -39,6 +39,7 @@ TAUGHT = {
     "07": {"to_bins", "mutual_information_gap", "dci_disentanglement"},
     "08": {"ConditionalVAE"},
     "09": {"linear_warmup", "cyclical"},
+    "10": {"HierarchicalVAE"},
 }
 LONGEST_CELL = 40  # lines: more than that is no longer one screen
 SLIDE_TYPES = {"slide", "subslide", "fragment", "notes", "skip", "-"}
@@ -301,6 +302,28 @@ def test_links_point_to_files_that_exist(path):
         assert file.exists(), f"{place} points to {target}, which does not exist"
 
 
+def test_the_readme_names_sections_and_exercises_that_exist():
+    """In its table of systems: `04, *Curves*, exercise 2` is notebook 04's section and exercise."""
+    text = DOCUMENTS[0].read_text(encoding="utf-8")
+    covered = text.partition("## What it covers")[2].partition("\n## ")[0]
+    covered = covered.partition("| --- |")[2]
+    checked = 0
+    for number, section, exercise in re.findall(
+        r"\b(0\d|1[0-2])\b|\*([^*]+)\*|exercise (\d+)", covered
+    ):
+        if number:
+            cells = numbered(read(NOTEBOOKS[int(number)]), "markdown")
+            prose = "\n".join(cell.source for _, cell in cells)
+            headings = re.findall(r"^#+ (.*)", prose, re.MULTILINE)
+        elif section:
+            name = " ".join(section.split()).removesuffix(" …")
+            assert any(h.startswith(name) for h in headings), f"no section {name!r} there"
+        else:
+            assert f"\n**Exercise {exercise} (" in prose, f"no exercise {exercise} there"
+        checked += 1
+    assert checked > 60
+
+
 @each_notebook
 def test_nothing_is_loaded_from_the_web(path):
     for place, tag, target, _ in references(path):
@@ -348,7 +371,8 @@ def core(node):
 @pytest.fixture(scope="module")
 def helpers():
     modules = (
-        "data", "networks", "models", "losses", "training", "metrics", "disentanglement",
+        "data", "networks", "models", "hierarchical", "losses", "training", "metrics",
+        "disentanglement",
     )  # fmt: skip
     paths = [ROOT / "vae_helpers" / f"{name}.py" for name in modules]
     return {

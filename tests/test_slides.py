@@ -98,6 +98,15 @@ def test_long_solution_shows_its_outputs_on_a_slide_of_their_own():
     assert "line_39" not in export(text("# Exercise"), *cells)
 
 
+def test_long_code_goes_on_on_the_next_slide():
+    half = "\n".join(f"line_{n} = {n}" for n in range(19))
+    long, table = f"{half}\n\nsecond = 1\n{half}", display({"text/plain": "the outcome"})
+    slides_of = export(text("# A"), cell(long, "subslide", outputs=[table])).split("<section")
+    found = [("line_0" in s, "second" in s, "the outcome" in s) for s in slides_of]
+    assert found[-2:] == [(True, False, False), (True, True, True)]
+    assert "second" not in export(text("# A"), cell(long, "skip"))
+
+
 def test_notes_are_for_the_speaker():
     html = export(text("# Title"), text("say hello", "notes"))
     assert re.search(r'<aside class="notes">.*say hello.*</aside>', html, re.DOTALL)

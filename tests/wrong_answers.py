@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
 from torch.distributions import Bernoulli, Categorical, Independent, Normal
 from torch.distributions import kl_divergence as torch_kl
 
@@ -1286,4 +1287,475 @@ WRONG["09.free_bits"] = (
     ("gradient below the floor", "gradient", lambda k, f: k.mean(0).sum()
      + (k.mean(0).clamp_min(f) - k.mean(0)).sum().detach()),
     ("detached", "gradient", lambda k, f: torch.tensor(free_bits_loop(k, f).item())),
+)  # fmt: skip
+
+
+# --- 10 ---
+
+
+def covariance_loop(weight, logvar):
+    rows = []
+    for i, row in enumerate(weight):
+        noise = [logvar[i].exp() if i == j else 0 * logvar[i] for j in range(len(weight))]
+        rows.append(torch.stack([row @ other + n for other, n in zip(weight, noise, strict=True)]))
+    return torch.stack(rows)
+
+
+RIGHT["10.prior_covariance"] = {
+    "einsum": lambda w, l: torch.einsum("ik,jk->ij", w, w) + l.exp().diag(),
+    "loop": covariance_loop,
+    "eye": lambda w, l: torch.eye(len(l)).to(w) * l.exp() + torch.mm(w, w.t()),
+    "outer products": lambda w, l: (
+        sum(torch.outer(column, column) for column in w.T) + torch.diag_embed(torch.exp(l))
+    ),
+}
+WRONG["10.prior_covariance"] = (
+    ("no noise", "missing", lambda w, l: torch.einsum("ik,jk->ij", w, w)),
+    ("z_2 fixed", "plays no part", lambda w, l: l.exp().diag() + 0 * w @ w.T),
+    ("logvar as variance", "exponential", lambda w, l: covariance_loop(w, 0 * l - 99) + l.diag()),
+    ("sigma for the variance", "sigma", lambda w, l: covariance_loop(w, l / 2)),
+    ("logvar as log sigma", "squared", lambda w, l: covariance_loop(w, l * 2)),
+    ("broadcast", "diagonal alone", lambda w, l: torch.mm(w, w.t()).add(torch.exp(l))),
+    ("broadcast over columns", "every column", lambda w, l: (torch.mm(w, w.t()).T + l.exp()).T),
+    ("transposed", "wrong side", lambda w, l: torch.mm(w.t(), w) + l.exp().diag()),
+    ("noise of z_2", "between the weights", lambda w, l: (w * l.exp()) @ w.T
+     if len(l) == w.shape[1] else w @ l.exp().diag() @ w.T),
+    ("diagonal only", "off the diagonal", lambda w, l: covariance_loop(w, l).diag().diag()),
+    ("a vector", "as a vector", lambda w, l: covariance_loop(w, l).diagonal()),
+    ("mean over z_2", "divided by the number",
+     lambda w, l: covariance_loop(w / w.shape[1] ** 0.5, l)),
+    ("precision", "precisions", lambda w, l: covariance_loop(w, -l)),
+    ("detached", "gradient", lambda w, l: covariance_loop(w.detach(), l)),
+)  # fmt: skip
+
+
+def log_weight_parts(nll, p1, q1, p2, q2):
+    """The three parts of a log weight, `(batch,)` each."""
+    return -nll, p1.sum(-1) - q1.sum(-1), p2.sum(-1) - q2.sum(-1)
+
+
+def log_weight_loop(nll, p1, q1, p2, q2):
+    weights = []
+    for i in range(len(nll)):
+        ratio = sum(p1[i]) + sum(p2[i]) - sum(q1[i]) - sum(q2[i])
+        weights.append(ratio - nll[i])
+    return torch.stack(weights)
+
+
+def signs(*tables):
+    """+1 for each column of the first and third table, -1 for the second and fourth."""
+    return torch.cat([t * 0 + sign for t, sign in zip(tables, (1, -1, 1, -1), strict=True)], dim=1)
+
+
+RIGHT["10.log_weight"] = {
+    "parts": lambda *terms: sum(log_weight_parts(*terms)),
+    "loop": log_weight_loop,
+    "layers side by side": lambda n, a, b, c, d: (
+        (torch.cat([a, c], dim=1) - torch.cat([b, d], dim=1)).sum(dim=1) - n
+    ),
+    "einsum": lambda n, *t: torch.einsum("ij,ij->i", torch.cat(t, 1), signs(*t)) - n,
+}
+WRONG["10.log_weight"] = (
+    ("sign of nll", "sign of nll", lambda n, *t: log_weight_loop(-n, *t)),
+    ("the loss", "turned round", lambda *t: -log_weight_loop(*t)),
+    ("p and q swapped", "swapped: the", lambda n, a, b, c, d: log_weight_loop(n, b, a, d, c)),
+    ("swapped in layer 2", "in layer 2", lambda n, a, b, c, d: log_weight_loop(n, a, b, d, c)),
+    ("swapped in layer 1", "in layer 1", lambda n, a, b, c, d: log_weight_loop(n, b, a, c, d)),
+    ("no layer 2", "layer 2 is missing", lambda *t: sum(log_weight_parts(*t)[:2])),
+    ("no layer 1", "layer 1 is missing", lambda *t: sum(log_weight_parts(*t)[::2])),
+    ("no image", "nll is missing", lambda *t: sum(log_weight_parts(*t)[1:])),
+    ("no q", "posteriors are missing",
+     lambda n, a, b, c, d: log_weight_loop(n, a, 0 * b, c, 0 * d)),
+    ("no p", "priors are missing", lambda n, a, b, c, d: log_weight_loop(n, 0 * a, b, 0 * c, d)),
+    ("no prior of layer 2", "prior of layer 2",
+     lambda n, a, b, c, d: log_weight_loop(n, a, b, 0 * c, d)),
+    ("q added", "subtracted", lambda n, a, b, c, d: log_weight_loop(n, a, -b, c, -d)),
+    ("mean over latents", "mean over the latents",
+     lambda n, a, b, c, d: torch.mean(a - b, 1) + torch.mean(c - d, 1) - n),
+    ("no logarithm", "weight itself", lambda *t: torch.exp(log_weight_loop(*t))),
+    ("batch mean", "averaged", lambda *t: log_weight_loop(*t).mean()),
+    ("per latent", "shape", lambda n, a, b, c, d: a - b - n[:, None]),
+    ("detached", "gradient", lambda n, a, b, c, d: log_weight_loop(n, a.detach(), b, c, d)),
+)  # fmt: skip
+
+
+def product_right(a, k, b, l):
+    """N(a, exp(k)) times N(b, exp(l)): mu by the share of the first, variance by a product."""
+    share = torch.sigmoid(l - k)
+    return share * a + (1 - share) * b, k + torch.log(share)
+
+
+def product_mu(*arguments):
+    return product_right(*arguments)[0]
+
+
+def product_logvar(k, l):
+    return product_right(k, k, k, l)[1]
+
+
+def product_loop(a, k, b, l):
+    mu, logvar = [], []
+    for i in range(len(a)):
+        one, other = 1 / k[i].exp(), 1 / l[i].exp()
+        mu.append((a[i] * one + b[i] * other) / (one + other))
+        logvar.append(-(one + other).log())
+    return torch.stack(mu), torch.stack(logvar)
+
+
+RIGHT["10.precision_weighted"] = {
+    "share": product_right,
+    "loop": product_loop,
+    "variances": lambda a, k, b, l: (
+        (a * l.exp() + b * k.exp()) / (k.exp() + l.exp()), k + l - torch.logaddexp(k, l)
+    ),
+    "a step from above": lambda a, k, b, l: (
+        b + (a - b) * l.exp() / (k.exp() + l.exp()), -torch.logaddexp(-k, -l)
+    ),
+}  # fmt: skip
+WRONG["10.precision_weighted"] = (
+    ("variances as weights", "less certain",
+     lambda a, k, b, l: (product_mu(a, -k, b, -l), product_logvar(k, l))),
+    ("variances added", "variances are added",
+     lambda a, k, b, l: (product_mu(a, k, b, l), torch.logaddexp(k, l))),
+    ("log precision", "logarithm of the precision",
+     lambda a, k, b, l: (product_mu(a, k, b, l), torch.logaddexp(-k, -l))),
+    ("variance for its logarithm", "expected its logarithm",
+     lambda a, k, b, l: (product_mu(a, k, b, l), torch.exp(-torch.logaddexp(-k, -l)))),
+    ("log sigma", "log sigma",
+     lambda a, k, b, l: (product_mu(a, k, b, l), product_logvar(k, l) / 2)),
+    ("mean logvar", "more certain than either",
+     lambda a, k, b, l: (product_mu(a, k, b, l), (k + l) / 2)),
+    ("mean precision", "averaged",
+     lambda a, k, b, l: (product_mu(a, k, b, l), -((torch.exp(-k) + torch.exp(-l)) / 2).log())),
+    ("logvars added", "multiplies", lambda a, k, b, l: (product_mu(a, k, b, l), l + k)),
+    ("plain mean", "plain mean",
+     lambda a, k, b, l: (torch.lerp(a, b, 0.5), product_logvar(k, l))),
+    ("one over sigma", "one over sigma",
+     lambda a, k, b, l: (product_mu(a, k / 2, b, l / 2), product_logvar(k, l))),
+    ("weights crossed", "precision of the other",
+     lambda a, k, b, l: (product_mu(a, l, b, k), product_logvar(k, l))),
+    ("not divided", "not divided",
+     lambda a, k, b, l: (a / k.exp() + b / l.exp(), product_logvar(k, l))),
+    ("means added", "means are added", lambda a, k, b, l: (b + a, product_logvar(k, l))),
+    ("swapped", "swapped", lambda *t: product_right(*t)[::-1]),
+    ("mu only", "expected", product_mu),
+    ("detached", "gradient",
+     lambda a, k, b, l: (product_mu(a, k.detach(), b, l), product_logvar(k, l))),
+)  # fmt: skip
+
+
+# --- 11 ---
+
+
+def hours_by_loops(epochs, batch_sizes, step_seconds, others, images):
+    seconds = 0.0
+    for number in epochs:
+        for size, step in zip(batch_sizes, step_seconds, strict=True):
+            seconds += others * number * -(-images // size) * step
+    return seconds / 3600
+
+
+def hours_numpy(epochs, batch_sizes, step_seconds, others, images):
+    steps = np.ceil(images / np.array(batch_sizes))
+    return float(np.sum(epochs) * others * (steps @ np.array(step_seconds)) / 3600)
+
+
+RIGHT["11.grid_hours"] = {
+    "loops": hours_by_loops,
+    "numpy": hours_numpy,
+    "torch": lambda e, b, s, o, n: torch.outer(
+        torch.tensor(e, dtype=torch.float64),
+        torch.tensor([math.ceil(n / x) * y for x, y in zip(b, s, strict=True)]).double(),
+    ).sum() * o / 3600,
+}  # fmt: skip
+WRONG["11.grid_hours"] = (
+    ("rounded down", "rounded down",
+     lambda e, b, s, o, n: sum(e) * o / 3600 * sum(n // x * y for x, y in zip(b, s, strict=True))),
+    ("not rounded", "not rounded",
+     lambda e, b, s, o, n: sum(e) * o / 3600 * n * sum(y / x for x, y in zip(b, s, strict=True))),
+    ("seconds", "seconds", lambda *a: 60 * 60 * hours_by_loops(*a)),
+    ("minutes", "minutes", lambda *a: 60 * hours_numpy(*a)),
+    ("days", "days", lambda *a: hours_numpy(*a) / 24),
+    ("others forgotten", "left out", lambda e, b, s, o, n: hours_by_loops(e, b, s, 1, n)),
+    ("runs of one epoch", "one epoch", lambda e, b, s, o, n: hours_by_loops([1] * len(e), b, s, o,
+                                                                           n)),
+    ("longest only", "longest", lambda e, b, s, o, n: hours_by_loops(sorted(e)[-1:], b, s, o, n)),
+    ("mean of epochs", "mean number",
+     lambda e, b, s, o, n: hours_by_loops([np.mean(e)], b, s, o, n)),
+    ("a step an image", "for each image",
+     lambda e, b, s, o, n: hours_by_loops(e, [1] * len(b), s, o, n)),
+    ("mean of batch sizes", "averaged", lambda e, b, s, o, n: hours_numpy(e, b, s, o, n) / len(s)),
+    ("one step", "one step", lambda e, b, s, o, n: hours_by_loops(e, [n] * len(b), s, o, n)),
+)  # fmt: skip
+
+
+def best_by_loop(values):
+    best, result = math.inf, []
+    for value in values:
+        if value is not None and value < best:
+            best = value
+        result.append(best)
+    return result
+
+
+def as_array(values, missing=math.inf):
+    return np.array([missing if value is None else value for value in values])
+
+
+RIGHT["11.best_so_far"] = {
+    "loop": best_by_loop,
+    "numpy": lambda v: np.minimum.accumulate(as_array(v)).tolist(),
+    "slices": lambda v: [
+        min((x for x in v[: i + 1] if x is not None), default=math.inf) for i in range(len(v))
+    ],
+    "torch": lambda v: torch.tensor(as_array(v)).cummin(0).values.tolist(),
+}
+WRONG["11.best_so_far"] = (
+    ("shorter", "shorter", lambda v: best_by_loop([x for x in v if x is not None])),
+    ("None is 0", "loss of 0", lambda v: np.minimum.accumulate(as_array(v, 0.0)).tolist()),
+    ("starts at 0", "infinite", lambda v: best_by_loop([0.0, *v])[1:]),
+    ("highest", "highest", lambda v: np.maximum.accumulate(as_array(v, -math.inf)).tolist()),
+    ("the end everywhere", "stands everywhere", lambda v: [best_by_loop(v)[-1] for _ in v]),
+    ("one behind", "behind", lambda v: best_by_loop([None, *v])[:-1]),
+    ("the losses", "losses themselves", lambda v: as_array(v).tolist()),
+    ("None stays", "left as None", lambda v: [best_by_loop(v)[i] if x is not None else None
+                                              for i, x in enumerate(v)]),
+    ("forgets", "forget", lambda v: [best_by_loop(v)[i] if x is not None else math.inf
+                                     for i, x in enumerate(v)]),
+    ("the last two", "last two", lambda v: np.minimum(as_array(v), as_array([None, *v[:-1]]))
+     .tolist()),
+    ("one number", "one number", lambda v: min(x for x in v if x is not None)),
+    ("sorted", "sorted", lambda v: sorted(as_array(v).tolist(), reverse=True)),
+)  # fmt: skip
+
+
+def prune_by_hand(loss, epoch, finished, warm_up, least, middle=np.median, far=None):
+    """`far`: for how many epochs a trial must have run to be compared with."""
+    if epoch < warm_up:
+        return False
+    others = [run[epoch] for run in finished if len(run) >= (far or epoch + 1)]
+    if len(others) < least:
+        return False
+    return bool(loss > middle(others))
+
+
+def prune_by_sorting(loss, epoch, finished, warm_up, least):
+    others = sorted(run[epoch] for run in finished if epoch < len(run))
+    n = len(others)
+    if epoch < warm_up or n < least:
+        return False
+    return loss > (others[(n - 1) // 2] + others[n // 2]) / 2
+
+
+RIGHT["11.median_prune"] = {
+    "numpy": prune_by_hand,
+    "sorting": prune_by_sorting,
+    "torch": lambda v, e, f, w, m: prune_by_hand(
+        v, e, f, w, m, lambda t: torch.tensor(t).quantile(0.5).item()
+    ),
+}
+WRONG["11.median_prune"] = (
+    ("turned round", "turned round", lambda *a: not prune_by_hand(*a)),
+    ("below", "good half",
+     lambda v, e, f, w, m: e >= w and prune_by_hand(-v, e, [[-x for x in r] for r in f], w, m)),
+    ("no warm-up", "warm-up plays no part",
+     lambda v, e, f, w, m: prune_by_sorting(v, e, f, -1, m)),
+    ("warm-up too long", "too long",
+     lambda v, e, f, w, m: e > w and prune_by_hand(v, e, f, w, m)),
+    ("no least", "plays no part", lambda v, e, f, w, m: prune_by_sorting(v, e, f, w, 1)),
+    ("one too many", "too many", lambda v, e, f, w, m: prune_by_sorting(v, e, f, w, m + 1)),
+    ("counts all", "all finished trials",
+     lambda v, e, f, w, m: len(f) >= m and prune_by_hand(v, e, f, w, 1)),
+    ("mean", "mean", lambda *a: prune_by_hand(*a, middle=np.mean)),
+    ("best", "best", lambda *a: prune_by_hand(*a, middle=np.min)),
+    ("worst", "worst", lambda *a: prune_by_hand(*a, middle=np.max)),
+    ("ends", "ended", lambda v, e, f, w, m: len(f) >= m and bool(v > np.median([r[-1] for r in f]))
+     and e >= w),
+    ("last loss", "last loss", lambda v, e, f, w, m: prune_by_hand(
+        v, e, [r + r[-1:] * 9 for r in f], w, m)),
+    ("at least", "not above it", lambda *a: prune_by_hand(
+        *a, middle=lambda t: np.nextafter(np.median(t), 0))),
+    ("lower middle", "lower one", lambda *a: prune_by_hand(
+        *a, middle=lambda t: sorted(t)[(len(t) - 1) // 2])),
+    ("upper middle", "upper one", lambda *a: prune_by_hand(
+        *a, middle=lambda t: sorted(t)[len(t) // 2])),
+)  # fmt: skip
+
+
+def pick_by_loop(values, states, wanted=("complete",)):
+    best = None
+    for number, state in enumerate(states):
+        if state not in wanted or values[number] is None:
+            continue
+        if best is None or values[number] < values[best]:
+            best = number
+    return best
+
+
+def only_complete(values, states, other=math.inf):
+    return np.array([v if s == "complete" else other for v, s in zip(values, states, strict=True)],
+                    dtype=float)  # fmt: skip
+
+
+RIGHT["11.pick"] = {
+    "loop": pick_by_loop,
+    "numpy": lambda v, s: int(np.argmin(only_complete(v, s))),
+    "pairs": lambda v, s: min((x, i) for i, x in enumerate(v) if s[i] == "complete")[1],
+}
+WRONG["11.pick"] = (
+    ("pruned", "pruned", lambda v, s: pick_by_loop(v, s, ("complete", "pruned"))),
+    ("state ignored", "no part", lambda v, s: int(np.argmin([math.inf if x is None else x
+                                                             for x in v]))),
+    ("running", "running", lambda v, s: pick_by_loop(v, s, ("complete", "running"))),
+    ("failed", "failed", lambda v, s: pick_by_loop(v, s, ("complete", "fail"))),
+    ("place in the part", "among the complete",
+     lambda v, s: int(np.argmin([x for x, y in zip(v, s, strict=True) if y == "complete"]))),
+    ("highest", "highest", lambda v, s: int(np.argmax(only_complete(v, s, -math.inf)))),
+    ("the loss", "loss itself", lambda v, s: v[pick_by_loop(v, s)]),
+    ("from 1", "from 1", lambda v, s: 1 + pick_by_loop(v, s)),
+    ("the first", "first complete",
+     lambda v, s: next(i for i, y in enumerate(s) if y == "complete")),
+    ("the last", "last complete",
+     lambda v, s: [i for i, y in enumerate(s) if y == "complete"][-1]),
+    ("of equals the last", "last is chosen",
+     lambda v, s: [i for i, x in enumerate(only_complete(v, s)) if x == v[pick_by_loop(v, s)]][-1]),
+)  # fmt: skip
+
+
+# --- 12 ---
+
+
+def auroc_loop(normal, anomalous):
+    won = 0.0
+    for a in anomalous.tolist():
+        for n in normal.tolist():
+            won += 1.0 if a > n else 0.5 if a == n else 0.0
+    return won / (len(normal) * len(anomalous))
+
+
+def auroc_ranks(normal, anomalous):
+    """Mann and Whitney: from the ranks of the anomalous among all."""
+    both = torch.cat([normal, anomalous])
+    ranks = np.array([((both < s).sum() + ((both == s).sum() + 1) / 2).item() for s in anomalous])
+    m = len(anomalous)
+    return float((ranks.sum() - m * (m + 1) / 2) / (m * len(normal)))
+
+
+RIGHT["12.auroc"] = {
+    "vectorised": lambda n, a: ((a[:, None] > n).double() + 0.5 * (a[:, None] == n)).mean(),
+    "loop": auroc_loop,
+    "ranks": auroc_ranks,
+    "sign": lambda n, a: (torch.sign(a[None] - n[:, None]).double().mean() + 1) / 2,
+    "scikit-learn": lambda n, a: float(
+        roc_auc_score([0] * len(n) + [1] * len(a), torch.cat([n, a]).numpy())
+    ),
+}
+WRONG["12.auroc"] = (
+    ("ties count 0", "tie counts nothing", lambda n, a: (n < a[:, None]).double().mean()),
+    ("ties count 1", "whole pair", lambda n, a: torch.ge(a[None], n[:, None]).double().mean()),
+    ("sign", "sign is turned", lambda n, a: 1 - auroc_loop(n, a)),
+    ("sign, no ties", "sign is turned", lambda n, a: (a[:, None] < n).double().mean()),
+    ("pairs counted", "counts the pairs", lambda n, a: auroc_loop(n, a) * (len(a) * len(n))),
+    ("above the mean", "mean of the normal", lambda n, a: float(
+        (a.numpy() > n.numpy().mean()).mean())),
+    ("above the median", "median", lambda n, a: torch.gt(a, n.median()).double().mean()),
+    ("above all", "above all", lambda n, a: float(np.mean(a.numpy() > n.numpy().max()))),
+    ("difference of means", "difference of means", lambda n, a: a.mean() - n.mean()),
+    ("from -1 to 1", "-1 to 1", lambda n, a: (a[:, None] - n).sign().double().mean()),
+    ("sum over anomalous", "sum over the anomalous",
+     lambda n, a: sum(auroc_loop(n, each[None]) for each in a)),
+    ("sum over normal", "sum over the normal",
+     lambda n, a: sum(auroc_loop(each[None], a) for each in n)),
+)  # fmt: skip
+
+
+def threshold_loop(scores, share):
+    for candidate in sorted(scores):
+        if (scores > candidate).sum() <= share * len(scores):
+            return candidate
+
+
+RIGHT["12.threshold"] = {
+    "sorted": lambda s, f: s.sort().values[len(s) - 1 - int(f * len(s))],
+    "loop": threshold_loop,
+    "topk": lambda s, f: s.topk(int(f * len(s)) + 1).values[-1],
+    "numpy": lambda s, f: float(np.sort(s.numpy())[::-1][int(f * len(s))]),
+    "kthvalue": lambda s, f: s.kthvalue(len(s) - int(f * len(s))).values,
+}
+WRONG["12.threshold"] = (
+    ("wrong end", "wrong end", lambda s, f: s.sort().values[int(f * len(s))]),
+    ("interpolated", "interpolated", lambda s, f: float(np.quantile(s.double().numpy(), 1 - f))),
+    ("low quantile", "wrong end", lambda s, f: s.quantile(f)),
+    ("one too high", "too high", lambda s, f: s.topk(max(1, int(f * len(s)))).values[-1]),
+    ("one too low", "too low", lambda s, f: s.sort().values.flip(0)[int(f * len(s)) + 1]),
+    ("largest", "largest", lambda s, f: s.max()),
+    ("not sorted", "not sorted", lambda s, f: s[int(len(s) * f)]),
+    ("two sigma", "bell", lambda s, f: s.mean() + 2 * s.var().sqrt()),
+    ("share of the largest", "share of the largest", lambda s, f: (1 - f) * max(s)),
+    ("share of the range", "share of the way", lambda s, f: torch.lerp(s.max(), s.min(), f)),
+)  # fmt: skip
+
+
+def in_nats(code_bytes):
+    return code_bytes * math.log(256)
+
+
+RIGHT["12.corrected_score"] = {
+    "log 256": lambda nll, b: nll - in_nats(b),
+    "in bits": lambda nll, b: (nll / math.log(2) - 8 * b) * math.log(2),
+    "loop": lambda nll, b: torch.stack([n - in_nats(c) for n, c in zip(nll, b, strict=True)]),
+    "torch": lambda nll, b: torch.sub(nll, b * 8 * torch.tensor(2.0).to(nll).log()),
+}
+WRONG["12.corrected_score"] = (
+    ("bits", "one bit is", lambda nll, b: nll - 8 * b),
+    ("bytes for bits", "a byte has 8", lambda nll, b: nll - math.log(2) * b),
+    ("bytes", "turn them into bits", lambda nll, b: torch.sub(nll, b)),
+    ("added", "added", lambda nll, b: nll + in_nats(b)),
+    ("sign", "sign", lambda nll, b: in_nats(b) - nll),
+    ("divided by log 2", "divided by log 2", lambda nll, b: nll - 8 * b / math.log(2)),
+    ("in bits", "in bits", lambda nll, b: nll * math.log2(math.e) - 8 * b),
+    ("divided by 8", "divided by 8", lambda nll, b: nll - math.log(2) * b / 8),
+    ("ratio", "ratio", lambda nll, b: nll / in_nats(b)),
+    ("base 10", "base 10", lambda nll, b: nll - 8 * b * math.log10(2)),
+    ("mean length", "own", lambda nll, b: nll - in_nats(b.mean())),
+    ("nothing subtracted", "length plays no part", lambda nll, b: nll.clone()),
+)  # fmt: skip
+
+
+def int8_loop(x, scale, zero_point):
+    left = []
+    for value in x.flatten().tolist():
+        q = min(127, max(-128, round(value / scale) + zero_point))
+        left.append((q - zero_point) * scale)
+    return torch.tensor(left, dtype=x.dtype).view(x.shape)
+
+
+def int8_numpy(x, scale, zero_point):
+    q = np.clip(np.rint(x.numpy() / scale) + zero_point, -128, 127).astype(np.int8)
+    return torch.from_numpy((q.astype(np.float64) - zero_point) * scale).to(x)
+
+
+RIGHT["12.quantize"] = {
+    "vectorised": lambda x, s, z: s * (((x / s).round() + z).clamp(-128, 127) - z),
+    "loop": int8_loop,
+    "numpy": int8_numpy,
+    "torch": lambda x, s, z: torch.fake_quantize_per_tensor_affine(
+        x.float(), s, z, -128, 127).to(x),
+}  # fmt: skip
+WRONG["12.quantize"] = (
+    ("no way back", "stored", lambda x, s, z: torch.clamp((x / s).round() + z, -128, 127)),
+    ("zero point stays", "not taken off", lambda x, s, z: int8_loop(x, s, z) + z * s),
+    ("no scale back", "scale is missing", lambda x, s, z: int8_loop(x, s, z) / s),
+    ("no clamp", "clamped", lambda x, s, z: s * torch.round(x / s)),
+    ("unsigned", "unsigned", lambda x, s, z: (((x / s).round() + z).clip(0, 255) - z) * s),
+    ("symmetric", "-127", lambda x, s, z: (((x / s).round() + z).clip(-127, 127) - z) * s),
+    ("floor", "rounded down", lambda x, s, z: ((x // s + z).clamp(-128, 127) - z) * s),
+    ("int()", "cut off",
+     lambda x, s, z: (((x / s).long() + z).clamp(-128, 127) - z).to(x) * s),
+    ("not rounded", "nothing is rounded",
+     lambda x, s, z: torch.clamp(x, (-128 - z) * s, (127 - z) * s)),
+    ("no zero point", "zero point plays no part", lambda x, s, z: int8_loop(x, s, 0)),
+    ("zero point the other way", "other way round", lambda x, s, z: int8_loop(x, s, -z)),
+    ("scale the other way", "other way round", lambda x, s, z: int8_loop(x, 1 / s, z)),
+    ("added twice", "added on the way back", lambda x, s, z: int8_loop(x, s, z) + 2 * z * s),
 )  # fmt: skip

@@ -54,6 +54,7 @@ PACKAGES = (
     ),
 )
 LONG_CODE = 20  # lines of a solution that leave no room for outputs on a slide
+MOST_CODE = 33  # lines that a slide holds
 LINK = re.compile(r'(<a\b[^>]*\bhref="(?![\w+.-]+:|/)[^"#]*)\.ipynb(?=["#])')
 
 
@@ -151,12 +152,13 @@ def read_assets(assets=None):
 
 def export(nb, assets, name="slides", folder=NOTEBOOKS, solutions=False):
     """The slides of a notebook as the text of one HTML file; pictures are looked up in `folder`."""
+    for cell in render.code_cells(nb):  # two blank lines are good style, but a slide has few lines
+        cell.source = re.sub(r"\n{3,}", "\n\n", cell.source)
     if solutions:
         nb.cells = [part for cell in nb.cells for part in code_and_outputs(cell)]
+    nb.cells = [part for cell in nb.cells for part in in_two(cell)]
     after_solution = False
     for cell in nb.cells:
-        if cell.cell_type == "code":  # two blank lines are good style, but a slide has few lines
-            cell.source = re.sub(r"\n{3,}", "\n\n", cell.source)
         solution = "solution" in cell.metadata.get("tags", [])
         goes_on = cell.metadata.get("slideshow", {}).get("slide_type", "-") == "-"
         if solutions and (solution or (after_solution and goes_on)):
@@ -193,6 +195,22 @@ def code_and_outputs(cell):
     shown.id, shown.metadata["tags"] = f"{cell.id}-shown", ["solution", "remove-input"]
     cell.outputs = []
     return [cell, shown]
+
+
+def in_two(cell):
+    """Code that is too long for a slide as two cells, parted at a blank line near its middle."""
+    lines, tags = cell.source.splitlines(), cell.metadata.get("tags", [])
+    blank = [n for n, line in enumerate(lines) if not line]
+    too_long = cell.cell_type == "code" and len(lines) > MOST_CODE and "remove-input" not in tags
+    if not (too_long and blank):
+        return [cell]
+    middle = min(blank, key=lambda n: abs(n - len(lines) / 2))
+    rest = copy.deepcopy(cell)
+    rest.id, rest.source = f"{cell.id}-rest", "\n".join(lines[middle + 1 :])
+    if cell.metadata.get("slideshow", {}).get("slide_type") != "skip":
+        rest.metadata["slideshow"] = {"slide_type": "subslide"}
+    cell.source, cell.outputs = "\n".join(lines[:middle]), []
+    return [cell, rest]
 
 
 def title(nb):

@@ -18,12 +18,16 @@ from vae_helpers.exercises import (
     n07_beta_vae,
     n08_conditional_vae,
     n09_kl_annealing,
+    n10_hierarchical_vae,
+    n11_choosing_a_vae,
+    n12_using_a_vae,
 )
 from vae_helpers.exercises.engine import diagnose
 
 MODULES = (
     n01_autoencoder, n02_elbo, n03_reparameterization, n04_mlp_vae, n05_conv_vae, n06_celeba,
-    n07_beta_vae, n08_conditional_vae, n09_kl_annealing,
+    n07_beta_vae, n08_conditional_vae, n09_kl_annealing, n10_hierarchical_vae,
+    n11_choosing_a_vae, n12_using_a_vae,
 )  # fmt: skip
 EXERCISES = {
     f"{module.__name__.rpartition('.n')[2][:2]}.{name}": exercise
