@@ -14,6 +14,8 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 WHOLE_RUN = "test_papermill_run_of"  # part of the name of these tests
+# They share a fork server, which takes seconds to start: one worker for all of them.
+WITH_PROCESSES = ("test_data.py", "test_faults.py", "test_training.py")
 NO_NETWORK = Path(__file__).resolve().parent / "tests" / "no_network"
 # Each of pytest's workers imports this file as well and makes a folder of its own.
 FOLDER = Path(tempfile.mkdtemp(prefix="vae-tests-"))
@@ -62,7 +64,10 @@ class Shares(LoadFileScheduling):
     """A file's tests stay in one worker; each run of a whole notebook goes where there is room."""
 
     def _split_scope(self, nodeid):
-        return nodeid if WHOLE_RUN in nodeid else super()._split_scope(nodeid)
+        if WHOLE_RUN in nodeid:
+            return nodeid
+        file = super()._split_scope(nodeid)
+        return "with processes of their own" if file.endswith(WITH_PROCESSES) else file
 
 
 @pytest.hookimpl(optionalhook=True)  # unknown where xdist is switched off

@@ -2,7 +2,7 @@
 
 import math
 
-from vae_helpers.hierarchical import HierarchicalVAE, gaussian
+from vae_helpers.hierarchical import HierarchicalVAE, as_normal
 from vae_helpers.losses import kl_divergence, negative_elbo
 from vae_helpers.models import VAE
 from vae_helpers.training import fit
@@ -113,7 +113,7 @@ def test_a_fixed_layer_is_not_drawn():
 
 
 def test_gaussian_reads_mu_and_logvar_side_by_side():
-    d = gaussian(torch.tensor([[1.0, 2.0, 0.0, math.log(4)]]))
+    d = as_normal(torch.tensor([[1.0, 2.0, 0.0, math.log(4)]]))
     assert d.mean.tolist() == [[1, 2]] and torch.allclose(d.stddev, torch.tensor([[1.0, 2.0]]))
 
 

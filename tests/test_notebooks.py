@@ -471,10 +471,3 @@ def test_claims_hold_in_the_laptop_profile_with_another_seed(path, tmp_path, mon
     nb = run(path, tmp_path, monkeypatch, cell_seconds=3600, PROFILE="laptop", SEED=1)
     errors = [f"cell {n}: {o.evalue}" for n, o in outputs(nb) if o.output_type == "error"]
     assert not errors, errors
-
-
-def test_unknown_profile_is_named(tmp_path, monkeypatch):
-    with pytest.raises(papermill.PapermillExecutionError) as caught:
-        run(NOTEBOOKS[0], tmp_path, monkeypatch, PROFILE="huge")
-    assert caught.value.ename == "ValueError"
-    assert caught.value.evalue == "PROFILE is 'huge'; expected one of smoke, laptop, gpu"

@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributions import Normal
 
 
-def gaussian(numbers):
+def as_normal(numbers):
     """The normal distribution of mu and logvar, which stand side by side: `(n, 2 * latents)`."""
     mu, logvar = numbers.chunk(2, dim=1)
     return Normal(mu, torch.exp(0.5 * logvar))
@@ -46,7 +46,7 @@ class HierarchicalVAE(nn.Module):
         check_layer(layer, above, self.latents)
         if layer == len(self.latents):
             return Normal(above.new_zeros(len(above), self.latents[-1]), 1.0)
-        return gaussian(self.p[layer - 1](above))
+        return as_normal(self.p[layer - 1](above))
 
     def infer(self, x):
         """`[(z, q, p), ...]` from layer 1 up: a draw z, what it was drawn from, and its prior."""
@@ -55,7 +55,7 @@ class HierarchicalVAE(nn.Module):
         for up in self.up:
             h.append(up(h[-1]))
         for layer in range(len(self.latents), 0, -1):
-            q = gaussian(self.q[layer - 1](torch.cat([h[layer], z], dim=1)))
+            q = as_normal(self.q[layer - 1](torch.cat([h[layer], z], dim=1)))
             p = self.prior(layer, z)
             z = q.rsample()
             layers.insert(0, (z, q, p))
