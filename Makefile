@@ -22,8 +22,7 @@ handouts: set-up
 	$(VENV_PYTHON) tools/handouts.py $(NOTEBOOKS)
 
 bench: set-up
-	$(VENV_PYTHON) benchmarks/slider_latency.py
-	$(VENV_PYTHON) benchmarks/training_speed.py
+	$(VENV_PYTHON) benchmarks/run.py $(BENCH)
 
 lint: set-up
 	$(VENV_PYTHON) -m ruff check .
@@ -35,11 +34,12 @@ help:
 	@echo "make render    set up, then run notebooks and store their outputs"
 	@echo "make slides    set up, then make slides of the stored outputs in build/slides/"
 	@echo "make handouts  set up, then write notebooks without solutions to build/handouts/"
-	@echo "make bench     set up, then measure how fast sliders answer (needs Chromium) and models train"
+	@echo "make bench     set up, then measure speed and write the tables of benchmarks/README.md"
 	@echo "make lint      set up, then check style and formatting"
 	@echo "make clean     delete build/ and caches; .venv, data and runs stay"
 	@echo ""
 	@echo "ARGS=...         more arguments for JupyterLab or pytest, as in ARGS='--port 9999'"
+	@echo "BENCH=...        the benchmarks to run, as in BENCH='epoch loading'; without it, all"
 	@echo "NOTEBOOKS=...    the notebooks to render, show or hand out; without it, all"
 	@echo "SOLUTIONS=1      slides with the solutions"
 	@echo "PYTHON=...       the Python to set up with, as in PYTHON=python3.12"

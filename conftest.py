@@ -15,7 +15,7 @@ from xdist.scheduler import LoadFileScheduling
 
 WHOLE_RUN = "test_papermill_run_of"  # part of the name of these tests
 # They share a fork server, which takes seconds to start: one worker for all of them.
-WITH_PROCESSES = ("test_data.py", "test_faults.py", "test_training.py")
+WITH_PROCESSES = ("test_data.py", "test_faults.py", "test_notebook_faults.py", "test_training.py")
 NO_NETWORK = Path(__file__).resolve().parent / "tests" / "no_network"
 # Each of pytest's workers imports this file as well and makes a folder of its own.
 FOLDER = Path(tempfile.mkdtemp(prefix="vae-tests-"))

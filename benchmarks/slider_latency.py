@@ -1,17 +1,20 @@
 """Key press to new picture, in milliseconds: our sliders against `interact` with `imshow`.
 
-`python benchmarks/slider_latency.py [presses]`: JupyterLab in headless Chromium, presses of the
+    python benchmarks/slider_latency.py [presses]
+
+JupyterLab in headless Chromium, presses of the
 three kinds in turn, so that a busy machine slows them alike.
 """
 
-import statistics
 import sys
 import tempfile
 from pathlib import Path
+from statistics import quantiles
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import nbformat
 from browser import chromium
+from common import best_and_median, print_facts, print_table
 from lab import jupyterlab, open_notebook, run_all, scroll_to
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -100,9 +103,15 @@ def measure(presses):
     return times
 
 
+def main(presses=60):
+    times = measure(presses)
+    rows = [
+        [kind, *best_and_median(ms, 1), f"{quantiles(ms, n=10)[-1]:.1f}"]
+        for kind, ms in times.items()
+    ]
+    print_table(["key press to new picture", "best, ms", "median, ms", "90 % below, ms"], *rows)
+    print_facts(presses)
+
+
 if __name__ == "__main__":
-    results = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
-    plain = statistics.median(results["interact + imshow"])
-    for kind, times in results.items():
-        median, p90 = statistics.median(times), statistics.quantiles(times, n=10)[-1]
-        print(f"{kind:18} median {median:5.1f} ms, p90 {p90:5.1f} ms, {median / plain:4.0%}")
+    main(*map(int, sys.argv[1:]))

@@ -4,6 +4,7 @@ A child process imports this module, so it imports neither pytest nor a test fil
 """
 
 import copy
+import functools
 import gzip
 import hashlib
 import io
@@ -177,7 +178,8 @@ def start(job, *args):
     if "forkserver" in methods:
         # What this module imports, and what an optimiser's first step does.
         preload = ["vae_helpers.training", "vae_helpers.plots", "torchvision.datasets"]
-        processes.set_forkserver_preload([*preload, "torch._dynamo"])
+        shell = ["nbformat", "IPython.core.interactiveshell", "papermill.clientwrap"]
+        processes.set_forkserver_preload([*preload, *shell, "torch._dynamo"])
     process = processes.Process(target=job, args=args)
     process.start()
     return process
@@ -202,6 +204,7 @@ def killed_job(folder, moment):
     """Train, and be killed in the third epoch: in its middle, or halfway through its checkpoint."""
     calls, checkpoint = [], Path(folder) / "model.pt"
 
+    @functools.wraps(negative_elbo)  # a checkpoint knows the name of its loss
     def loss(model, x):
         calls.append(1)
         if len(calls) == 13:  # 5 steps an epoch

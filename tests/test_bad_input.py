@@ -189,7 +189,7 @@ def test_a_number_of_samples_that_is_not_positive_is_refused(argument, value, va
 
 @pytest.mark.parametrize("n", [0, -1])
 def test_sampling_no_images_is_refused(n, vae):
-    with pytest.raises(ValueError, match=f"n is {n}; expected at least one"):
+    with pytest.raises(ValueError, match=f"n is {n}; expected a whole number, at least 1"):
         vae.sample(n)
 
 

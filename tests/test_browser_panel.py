@@ -3,6 +3,7 @@
 import io
 import re
 
+from vae_helpers import widgets
 from vae_helpers.widgets import decode_png, latent_plane, latent_sliders, sliders
 
 import numpy as np
@@ -28,13 +29,22 @@ THEMES = {
 SEEDED = "let seed = 1; Math.random = () => (seed = (seed * 16807) % 2147483647) / 2147483647;"
 
 
+def on_a_sheet_of(size, make):
+    """A panel whose frames do not fit in rows, because a sheet has so many pixels each way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(widgets, "SHEET", size)
+        return make()
+
+
 @pytest.fixture(scope="module")
 def panels():
     digits = torch.arange(30) % 7
     return {
-        "plot": sliders(plot, {"a": (-1, 1, 0)}, "a line", steps=STEPS),
+        "plot": on_a_sheet_of(
+            3 * 270, lambda: sliders(plot, {"a": (-1, 1, 0)}, "a line", steps=STEPS)
+        ),
         "two": latent_sliders(TWO),
-        "twenty": latent_sliders(TWENTY),
+        "twenty": on_a_sheet_of(18 * 28, lambda: latent_sliders(TWENTY)),
         "whole": sliders(
             lambda n, a: plot(a / n),
             {"n": (1, 4, 2), "a": (-1, 1, 0)},

@@ -253,6 +253,11 @@ def test_a_limit_that_is_no_count_is_refused(limit):
         load_faces("drawn-faces", limit=limit)
 
 
+def test_more_drawn_faces_than_fit_into_memory_are_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"limit is 10{12}; expected fewer drawn faces"):
+        load_faces("drawn-faces", root=tmp_path, limit=10**12)
+
+
 # --- The cache ---
 
 

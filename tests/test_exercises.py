@@ -191,6 +191,11 @@ def endless_recursion(*args):
     return endless_recursion(*args)
 
 
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError("nothing to say")
+
+
 class Strange:
     """Whatever is done with it fails."""
 
@@ -204,6 +209,9 @@ class Strange:
     [
         (raising(ValueError("my own\nerror")), "Raises ValueError: my own\n"),
         (raising(SystemExit()), "SystemExit"),
+        (raising(GeneratorExit()), "Raises GeneratorExit"),
+        (raising(Speechless()), "Raises Speechless"),
+        (raising(ValueError("half a letter: \ud800")), "half a letter: ?"),
         (raising(KeyError("x" * 10_000)), "KeyError"),
         (endless_recursion, "RecursionError"),
         (lambda: 1, "(It is called with "),

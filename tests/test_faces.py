@@ -257,6 +257,18 @@ def test_a_wrong_n_is_named(n, tmp_path):
             call()
 
 
+def test_more_faces_than_fit_into_memory_are_an_error(tmp_path):
+    for call in (lambda: sample_factors(10**12), lambda: faces(10**12, root=tmp_path)):
+        with pytest.raises(ValueError, match=r"n is 10{12}; expected at most 1,000,000"):
+            call()
+
+
+@pytest.mark.parametrize("root", [0, "", b"data", True])
+def test_a_root_that_is_no_folder_is_named(root):
+    with pytest.raises(ValueError, match=r"root is .*expected the name of a file or folder"):
+        faces(1, root=root)
+
+
 @pytest.mark.parametrize("seed", [-1, 0.5, None, "a", [1]])
 def test_a_wrong_seed_is_named(seed):
     with pytest.raises(ValueError, match=r"seed is .*; expected a whole number, at least 0"):
@@ -270,6 +282,8 @@ def test_a_wrong_seed_is_named(seed):
         (np.zeros((2, 8)), r"factors has shape \(2, 8\); expected \(n, 9\)"),
         (with_factor(MIDDLE, "smile", 1.5), r"factors\[0\] has smile 1.5; expected \[-1, 1\]"),
         (with_factor(MIDDLE, "eye_spacing", -0.5), r"eye_spacing -0.5; expected \[0, 1\]"),
+        ("abc", r"factors is .*; expected numbers \(n, 9\)"),
+        ([[1.0], [1.0, 2.0]], r"factors is \[\[1.0\], \[1.0, 2.0\]\]; expected an array"),
         (with_factor(MIDDLE, "light", np.nan), r"factors\[0\] has light nan"),
     ],
 )
@@ -415,7 +429,7 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path, capsys):
     locked.mkdir()
     locked.chmod(0o500)
     try:
-        for folder in (tmp_path / "file", tmp_path / "file" / "below", locked):
+        for folder in (tmp_path / "file", tmp_path / "file" / "below", locked, "a\0b"):
             assert len(faces(3, root=folder)[0]) == 3
     finally:
         locked.chmod(0o700)

@@ -134,7 +134,7 @@ def test_a_wrong_width_is_an_error_that_names_it(hidden):
     [
         (lambda m: m(torch.zeros(2, 1, 28, 28)), r"x has shape .*expected \(n, 1, 6, 5\)"),
         (lambda m: m(3 * torch.ones(2, *SIZE)), r"x has values from 3 to 3"),
-        (lambda m: m.sample(0), r"n is 0; expected at least one"),
+        (lambda m: m.sample(0), r"n is 0; expected a whole number, at least 1"),
         (lambda m: m.sample(2, {3: torch.zeros(1, 2)}), r"layers \[3\]; expected .* 1 to 2"),
         (lambda m: m.sample(2, {1: torch.zeros(1, 2)}), r"fixed\[1\] is \(1, 2\); .*\(2, 4\)"),
         (lambda m: m.prior(0, torch.zeros(2, 0)), r"layer is 0; expected .* 1 to 2"),
@@ -144,3 +144,23 @@ def test_a_wrong_width_is_an_error_that_names_it(hidden):
 def test_bad_input_is_an_error_that_says_what_was_expected(call, words):
     with pytest.raises(ValueError, match=words):
         call(small())
+
+
+def test_each_prior_is_given_the_draw_that_is_returned_of_the_layer_above():
+    model, x = small(), small_images(3, SIZE)
+    layers = model.infer(x)
+    top = torch.zeros(3, 0)
+    for layer, (above, (_, _, prior)) in enumerate(
+        zip([z for z, _, _ in layers[1:]] + [top], layers, strict=True), start=1
+    ):
+        expected = model.prior(layer, above)
+        assert torch.equal(prior.mean, expected.mean)
+        assert torch.equal(prior.stddev, expected.stddev)
+
+
+def test_the_decoder_reads_the_draw_of_the_first_layer():
+    model, x = small(), small_images(3, SIZE)
+    torch.manual_seed(4)
+    logits, _ = model(x)
+    torch.manual_seed(4)
+    assert torch.equal(logits, model.decoder(model.infer(x)[0][0]))

@@ -287,6 +287,8 @@ def test_a_prior_of_ones_own_takes_the_place_of_the_standard_normal(images):
 class TwoLinearGaussians(LinearGaussian):
     """The label adds to the image what it says: p(x|y) is that of x - y / 10 without a label."""
 
+    classes = 10
+
     def encode(self, x, y):
         return super().encode(x - y.view(-1, 1, 1, 1) / 10)
 

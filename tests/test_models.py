@@ -298,10 +298,10 @@ def test_a_sample_is_a_draw_from_the_prior_with_the_label_asked_for():
 @pytest.mark.parametrize(
     "y, message",
     [
-        ([0, 1, 2], "y is list; expected torch.int64 (3,)"),
-        (torch.zeros(3), "y is torch.float32 (3,); expected torch.int64 (3,)"),
-        (torch.zeros(2).long(), "y is torch.int64 (2,); expected torch.int64 (3,)"),
-        (torch.zeros(3, 1).long(), "y is torch.int64 (3, 1); expected"),
+        ([0, 1, 2], "y is [0, 1, 2]; expected torch.int64 (3,)"),
+        (torch.zeros(3), "y is Tensor (3,) of torch.float32; expected torch.int64 (3,)"),
+        (torch.zeros(2).long(), "y is Tensor (2,) of torch.int64; expected torch.int64 (3,)"),
+        (torch.zeros(3, 1).long(), "y is Tensor (3, 1) of torch.int64; expected"),
         (torch.tensor([0, 5, 10]), "y has labels from 0 to 10; expected 0 to 9"),
         (torch.tensor([0, -1, 1]), "y has labels from -1 to 1; expected 0 to 9"),
     ],

@@ -19,6 +19,7 @@ from vae_helpers.exercises import EXERCISES
 import nbformat
 import papermill
 import pytest
+from cells import EachCellTwice
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -41,6 +42,18 @@ TAUGHT = {
     "09": {"linear_warmup", "cyclical"},
     "10": {"HierarchicalVAE"},
 }
+# Files in the folder of runs after a run in smoke with SEED=1, besides exercises.json.
+LEAVES = {
+    "04": {"04_mlp_vae_smoke.pt"},
+    "05": {f"05_{model}_digits_smoke_seed1.pt" for model in ("elbo", "iwae", "mlp")},
+    "06": {"06_drawn-faces_smoke_seed1.pt"},
+    "11": {"11_study.db", "11_winner_digits_smoke_seed1.pt"},
+    "12": {"12_onnx/" + name for name in (
+        "encoder.onnx", "decoder.onnx", "whole.onnx", "encoder.ready.onnx", "decoder.ready.onnx",
+        "encoder.dynamic.onnx", "decoder.dynamic.onnx", "encoder.static.onnx",
+        "decoder.static.onnx",
+    )},
+}  # fmt: skip
 LONGEST_CELL = 40  # lines: more than that is no longer one screen
 SLIDE_TYPES = {"slide", "subslide", "fragment", "notes", "skip", "-"}
 WEB = ("http://", "https://", "//")
@@ -420,7 +433,8 @@ class A:
 
 
 def run(path, folder, monkeypatch, cell_seconds=300, **parameters):
-    """Run a notebook as papermill's command would from another folder."""
+    """Run a notebook as papermill's command would from another folder, quick cells twice."""
+    monkeypatch.setattr("papermill.engines.PapermillNotebookClient", EachCellTwice)
     # Nothing but the parameter can choose the profile, and no earlier checkpoint can be found.
     monkeypatch.setenv("VAE_PROFILE", "laptop")
     monkeypatch.setenv("VAE_RUNS", str(folder / "runs"))
@@ -439,9 +453,10 @@ def run(path, folder, monkeypatch, cell_seconds=300, **parameters):
 def test_papermill_run_of_the_handout_and_its_solutions(path, tmp_path, monkeypatch):
     """No claim hangs on the seed or the folder, and the unsolved edition runs to its end.
 
-    One run for both: the unsolved edition from top to bottom, and after it the solutions.
+    One run for both: the unsolved edition from top to bottom, and after it the solutions. A cell
+    run twice in a row shows the same twice, and nothing but what `LEAVES` lists stays behind.
     """
-    given, folder = tmp_path / "given", tmp_path / "my course"
+    given, folder = tmp_path / "given", tmp_path / "mon cours é 学"
     given.mkdir()
     folder.mkdir()
     handouts.hand_out(path, given)
@@ -458,6 +473,18 @@ def test_papermill_run_of_the_handout_and_its_solutions(path, tmp_path, monkeypa
     assert shown.count(": not yet. Not written yet") == len(ids)
     assert [id for id in ids if f"{id}: right." not in shown] == []
     render.check_widgets(nb)
+    left = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    expected = {f"runs/{name}" for name in LEAVES.get(path.stem[:2], ())}
+    assert left == {path.name, *expected, *(["runs/exercises.json"] if ids else [])}
+
+
+@pytest.mark.full
+@each_notebook
+def test_every_cell_runs_twice_in_a_row(path, tmp_path, monkeypatch):
+    """In the run above, only the quick ones do."""
+    monkeypatch.setattr(EachCellTwice, "limit", 300)
+    nb = run(path, tmp_path, monkeypatch, PROFILE="smoke")
+    assert [o.evalue for _, o in outputs(nb) if o.output_type == "error"] == []
 
 
 @pytest.mark.full
@@ -471,3 +498,10 @@ def test_claims_hold_in_the_laptop_profile_with_another_seed(path, tmp_path, mon
     nb = run(path, tmp_path, monkeypatch, cell_seconds=3600, PROFILE="laptop", SEED=1)
     errors = [f"cell {n}: {o.evalue}" for n, o in outputs(nb) if o.output_type == "error"]
     assert not errors, errors
+
+
+def test_unknown_profile_is_named(tmp_path, monkeypatch):
+    with pytest.raises(papermill.PapermillExecutionError) as caught:
+        run(NOTEBOOKS[0], tmp_path, monkeypatch, PROFILE="huge")
+    assert caught.value.ename == "ValueError"
+    assert caught.value.evalue == "PROFILE is 'huge'; expected one of smoke, laptop, gpu"

@@ -104,6 +104,82 @@ def test_only_frames_of_a_slider_are_all_of_one_size(frame):
     assert plt.get_fignums() == []
 
 
+def figure_with(*texts):
+    """A figure of 270 x 180 pixels with a black square in the middle, and texts at places in it."""
+    fig, ax = plt.subplots(figsize=(3, 2))
+    ax.set(position=[0.4, 0.4, 0.2, 0.2], facecolor="black", xticks=[], yticks=[])
+    for x, y in texts:
+        fig.text(x, y, "X")
+    return fig
+
+
+def test_white_edges_are_cut_but_for_a_margin():
+    pixels = np.asarray(open_png(plots.figure_png(figure_with())).convert("L"))
+    rows, columns = np.nonzero((pixels < 255).any(axis=1))[0], np.nonzero((pixels < 255).any(0))[0]
+    assert 9 <= rows[0] <= 11 and 9 <= columns[0] <= 11
+    assert 9 <= pixels.shape[0] - 1 - rows[-1] <= 11 and pixels.shape[1] - 1 - columns[-1] <= 11
+
+
+@pytest.mark.parametrize("place", [(1.2, 0.5), (-0.2, 0.5), (0.5, 1.2), (0.5, -0.2), (0.99, 0.5)])
+def test_what_lies_outside_the_canvas_is_shown_all_the_same(place):
+    pixels = np.asarray(open_png(plots.figure_png(figure_with(place))).convert("L"))
+    buffer = io.BytesIO()
+    fig = figure_with(place)
+    fig.savefig(buffer, dpi=90, bbox_inches="tight")
+    plt.close(fig)
+    expected = np.asarray(open_png(buffer.getvalue()).convert("L"))
+    assert np.abs(np.subtract(pixels.shape, expected.shape)).max() <= 2
+    assert (pixels < 255).sum() == pytest.approx((expected < 255).sum(), rel=0.05)
+
+
+@pytest.mark.parametrize("frame", [True, False])
+def test_a_figure_is_drawn_once(frame, monkeypatch):
+    fig, calls = figure_with(), []
+    draw = fig.axes[0].draw
+    monkeypatch.setattr(fig.axes[0], "draw", lambda renderer: calls.append(1) or draw(renderer))
+    plots.figure_png(fig, frame=frame)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("name", ["image_grid", "image_rows", "history"])
+def test_without_alternative_text_no_figure_stays_open(name):
+    arguments = {
+        "image_grid": (small_images(2), 2, "two"),
+        "image_rows": ({"x": small_images(2)}, "two"),
+        "history": ({"train": {"loss": [1.0]}, "validation": {}},),
+    }[name]
+    with pytest.raises(ValueError, match="alt is empty"):
+        getattr(plots, name)(*arguments, alt=" ")
+    assert plt.get_fignums() == []
+
+
+def test_the_history_of_a_training_without_a_whole_epoch_can_be_shown(ipython):
+    data, _ = displayed(
+        lambda: plots.history({"train": {"loss": []}, "validation": {}}, "none yet", terms=["kl"])
+    )
+    open_png(png_bytes(data["image/png"])).verify()
+
+
+def test_more_images_than_a_figure_can_show_are_an_error():
+    images = torch.zeros(1, 1, 28, 28).expand(55_000, -1, -1, -1)  # as a whole training set
+    with pytest.raises(ValueError, match=r"images has shape \(55000, .*expected 1 to 1000 images"):
+        plots.image_grid(images, 10, "all", "all")
+    with pytest.raises(ValueError, match=r"rows\['x'\] has shape \(55000, "):
+        plots.image_rows({"x": images}, "all", "all")
+
+
+def test_bytes_are_tiled_as_the_floats_that_they_stand_for():
+    images = (small_images(3) * 255).byte()
+    np.testing.assert_array_equal(tile(images, 2), tile(images.float() / 255, 2))
+
+
+def test_codes_may_still_have_gradients_or_come_from_numpy():
+    _, ax = plt.subplots()
+    plots.scatter_codes(ax, torch.rand(4, 2, requires_grad=True), torch.arange(4), "codes")
+    plots.scatter_codes(ax, np.zeros((4, 2)), np.arange(4), "codes")
+    plt.close("all")
+
+
 @pytest.mark.parametrize("colours", [2, 50, 256, 5000])
 def test_a_png_without_a_limit_of_colours_loses_nothing(colours):
     random = np.random.default_rng(0)
@@ -243,6 +319,14 @@ def test_a_decoded_png_holds_the_pixels_of_the_decoder_side_by_side(shape):
     images = (model.decode(z) * 255).round().detach().permute(0, 2, 3, 1)
     expected = np.concatenate(images.numpy(), axis=1)
     np.testing.assert_array_equal(np.asarray(picture).reshape(expected.shape), expected)
+
+
+def test_a_model_that_decodes_to_nan_is_an_error():
+    model = small_vae()
+    model.decoder[-1 if hasattr(model.decoder[-1], "bias") else -2].bias.data[3] = torch.nan
+    for draw in (lambda: decode_png(model, torch.zeros(1, 2)), lambda: latent_sliders(model)):
+        with pytest.raises(ValueError, match="decodes z to NaN"):
+            draw()
 
 
 def test_decoding_a_png_is_pure():
@@ -389,6 +473,30 @@ def test_a_center_or_spread_of_the_wrong_size_is_an_error(argument, vae):
         latent_sliders(vae, **{argument: torch.ones(3)})
 
 
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_a_slider_needs_a_spread(value, vae):
+    with pytest.raises(ValueError, match=r"spread is .*; expected numbers above 0"):
+        latent_sliders(vae, spread=torch.tensor([1.0, value]))
+    latent_sliders(vae, order=[0], spread=torch.tensor([1.0, value]))
+
+
+def test_a_render_that_takes_other_values_than_the_sliders_is_an_error():
+    with pytest.raises(ValueError, match=r"a number for each of ranges: .* positional argument"):
+        sliders(lambda a, b: solid(0), {"a": (0, 1, 0)}, "alt")
+    with pytest.raises(ValueError, match="what render gives is None; expected the bytes of a PNG"):
+        sliders(lambda a: None, {"a": (0, 1, 0)}, "alt")
+
+
+def test_numbers_of_numpy_and_torch_set_a_slider():
+    panel = sliders(
+        lambda a, b: solid(a),
+        {"a": (np.int64(0), np.int64(3), np.int64(1)), "b": torch.tensor([0.0, 1.0, 0.5])},
+        "alt", steps=np.int64(2), zoom=np.float32(2), whole="a",
+    )  # fmt: skip
+    json.dumps(panel.spec)
+    assert panel.values == [1, 0.5] and isinstance(panel.values[0], int)
+
+
 @pytest.mark.parametrize("limits", [(1, 0, 0.5), (0, 1, 2), (0, 0, 0), (0, 1, float("nan"))])
 def test_an_impossible_range_is_an_error_that_names_its_label(limits):
     with pytest.raises(ValueError, match=r"ranges\['mu'\] is .*expected low <= start <= high"):
@@ -468,6 +576,19 @@ def test_codes_in_the_plane_are_the_means_of_the_encoder():
             assert low < column.min() and column.max() < high
             assert high - low == pytest.approx(1.1 * (column.max() - column.min()).item())
     assert panel.spec["labels"] == [i % 7 for i in range(30)]
+
+
+def test_a_plane_of_one_code_has_a_size(vae):
+    plane = latent_plane(vae, small_images(1), torch.tensor([3])).spec["planes"][0]
+    assert plane["x"][0] < plane["codes"][0][0] < plane["x"][1]
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.arange(6) + 5, torch.full((6,), 0.5), torch.arange(6) - 1]
+)
+def test_a_plane_wants_digits(labels, vae):
+    with pytest.raises(ValueError, match=r"labels is .*; expected \(6,\): a digit, 0 to 9"):
+        latent_plane(vae, small_images(6), labels)
 
 
 def test_the_images_to_choose_from_are_the_first_of_each_label():
@@ -625,6 +746,36 @@ def greys(stored):
 def test_one_slider_has_its_frames_in_a_row():
     panel = sliders(lambda a: solid(20 * a), {"a": (0, 4, 1)}, "alt", steps=5)
     assert greys(frames(panel.stored()["sprite"], 5, (6, 6))) == [[0, 20, 40, 60, 80]]
+
+
+def test_a_row_that_is_too_wide_for_a_sheet_goes_on_below():
+    panel = sliders(lambda a: solid(10 * a, (1000, 6)), {"a": (0, 19, 1)}, "alt", steps=20)
+    stored = greys(frames(panel.stored()["sprite"], 8, (6, 1000)))
+    assert np.ravel(stored).tolist() == [10 * i for i in range(20)] + [0] * 4
+
+
+def test_rows_that_are_too_many_for_a_sheet_stand_side_by_side():
+    panel = sliders(
+        lambda a, b: solid(20 * a + b, (6, 1000)),
+        {"a": (0, 1, 0), "b": (1, 20, 10)}, "alt", whole=("a", "b"),
+    )  # fmt: skip
+    sheet = from_uri(panel.stored()["sprite"])
+    assert sheet.shape == (1000, 1365 * 6, 3)
+    assert (
+        np.abs(
+            sheet[500, 3 : 40 * 6 : 6, 0] - [20 * a + b for b in range(1, 21) for a in (0, 1)]
+        ).max()
+        <= 3
+    )
+
+
+@pytest.mark.parametrize(
+    "size, steps", [((900, 300), 244), ((28, 28), 10**9), ((9000, 1), 2), ((1, 9000), 2)]
+)
+def test_more_frames_than_a_sheet_holds_are_an_error_at_once(size, steps):
+    message = rf"{steps} frames of {size[0]} x {size[1]} pixels do not fit .* fewer steps"
+    with pytest.raises(ValueError, match=message):
+        sliders(lambda a: solid(0, size), {"a": (0, 1, 0)}, "alt", steps=steps)
 
 
 def test_two_sliders_have_all_combinations_the_first_along_the_columns():

@@ -194,7 +194,7 @@ def test_hash_is_the_same_on_every_python(hash_of):
 # --- the whole ------------------------------------------------------------------------------------
 
 
-def test_render_stores_outputs_and_time(tmp_path, monkeypatch):
+def test_render_stores_outputs_time_and_memory(tmp_path, monkeypatch):
     monkeypatch.setenv("VAE_PROFILE", "laptop")
     monkeypatch.setenv("VAE_DATA", ".")
     path = notebook(
@@ -207,14 +207,30 @@ def test_render_stores_outputs_and_time(tmp_path, monkeypatch):
     nb.cells.insert(0, new_markdown_cell("# X\n\n**Time on two cores:** ?\n\nMore."))
     nbformat.write(nb, path)
     assert render.is_stale(path)
-    seconds = render.render(path)
+    seconds, megabytes = render.render(path)
     nb = nbformat.read(path, as_version=4)
-    words = render.in_words(seconds)
+    words = render.in_words(seconds, megabytes)
     assert nb.cells[0].source == f"# X\n\n**Time on two cores:** {words}\n\nMore."
     assert [cell.outputs[0].text for cell in nb.cells[1::2]] == ["laptop True\n", "2"]
     assert nb.metadata.vae_course.profile == "laptop" and nb.metadata.vae_course.minutes < 1
+    assert nb.metadata.vae_course.megabytes == megabytes
     assert not render.is_stale(path)
     assert [file.name for file in tmp_path.iterdir()] == ["x.ipynb"]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="only Linux tells")
+def test_peak_memory_counts_what_a_cell_held_and_gave_back(tmp_path):
+    small = notebook(tmp_path / "small.ipynb", "x = 1")
+    large = notebook(tmp_path / "large.ipynb", "x = b'x' * 300_000_000\ndel x", "1")
+    megabytes = [
+        render.measured_run(nbformat.read(path, as_version=4), tmp_path, "smoke")[1]
+        for path in (small, large)
+    ]
+    assert 20 < megabytes[0] < 200 and 290 < megabytes[1] - megabytes[0] < 310
+
+
+def test_peak_memory_is_unknown_for_a_process_that_is_gone():
+    assert render.peak_megabytes(2**30) is None
 
 
 def test_the_data_folder_of_this_machine_becomes_data(tmp_path, monkeypatch):
@@ -266,21 +282,30 @@ def test_check_names_stale_notebooks(tmp_path, capsys):
     assert render.main(["--check", str(path)]) == 0
 
 
-def test_time_goes_into_the_readme(tmp_path):
+def test_cost_goes_into_its_column_of_the_readme(tmp_path):
     readme = tmp_path / "README.md"
+    head = "| notebook | question | `smoke` | two cores, `laptop` |\n| --- | --- | ---: | ---: |\n"
+    others = "\n| [a](notebooks/a.ipynb) | no column |\n"
     readme.write_text(
-        "| [a](notebooks/a.ipynb) | why | ? |\n| [b](notebooks/b.ipynb) | 2 | 3 s |\n"
+        f"{head}| [a](notebooks/a.ipynb) | why | ? | ? |\n"
+        f"| [b](notebooks/b.ipynb) | 2 | ? | 3 s |\n{others}"
     )
-    render.update_readme(readme, tmp_path / "a.ipynb", 99.0)
-    render.update_readme(readme, tmp_path / "c.ipynb", 99.0)
+    render.update_readme(readme, tmp_path / "a.ipynb", "laptop", "1.6 min, 0.9 GB")
+    render.update_readme(readme, tmp_path / "b.ipynb", "smoke", "1 s")
+    render.update_readme(readme, tmp_path / "b.ipynb", "gpu", "9 s")
+    render.update_readme(readme, tmp_path / "c.ipynb", "laptop", "9 s")
     assert readme.read_text() == (
-        "| [a](notebooks/a.ipynb) | why | 1.6 min |\n| [b](notebooks/b.ipynb) | 2 | 3 s |\n"
+        f"{head}| [a](notebooks/a.ipynb) | why | ? | 1.6 min, 0.9 GB |\n"
+        f"| [b](notebooks/b.ipynb) | 2 | 1 s | 3 s |\n{others}"
     )
 
 
-@pytest.mark.parametrize("seconds, words", [(0.2, "1 s"), (12.4, "12 s"), (59.6, "1.0 min")])
-def test_time_in_words(seconds, words):
-    assert render.in_words(seconds) == words
+@pytest.mark.parametrize(
+    "seconds, megabytes, words",
+    [(0.2, None, "1 s"), (12.4, 96, "12 s, 0.1 GB"), (59.6, 1149, "1.0 min, 1.1 GB")],
+)
+def test_cost_in_words(seconds, megabytes, words):
+    assert render.in_words(seconds, megabytes) == words
 
 
 def test_picture_for_the_readme(tmp_path):

@@ -14,7 +14,7 @@ import warnings
 import zipfile
 
 from vae_helpers import training
-from vae_helpers.losses import negative_elbo, reconstruction_loss
+from vae_helpers.losses import linear_warmup, negative_elbo, reconstruction_loss
 from vae_helpers.metrics import log_likelihood
 from vae_helpers.training import (
     choose_profile,
@@ -65,6 +65,7 @@ def interrupt_at(call, loss=negative_elbo):
     """The loss, but its call number `call` (from 0) is where the stop button was pressed."""
     calls = []
 
+    @functools.wraps(loss)  # a checkpoint knows the name of its loss
     def interrupted(model, *batch):
         calls.append(1)
         if len(calls) == call + 1:
@@ -82,6 +83,15 @@ def interrupted_fit(model, *data, call, **options):
         pytest.fail("the interrupt left fit")
 
 
+def recording(seen):
+    def loss(model, x, beta=1.0):
+        seen.append((model.training, beta))
+        return negative_elbo(model, x, beta)
+
+    return loss
+
+
+@functools.wraps(negative_elbo)
 def never(model, *batch):
     raise AssertionError("the loss was called")
 
@@ -392,6 +402,7 @@ def test_cosine_training_goes_on_where_a_stop_left_it_bit_for_bit(tmp_path):
     expected = quick_fit(whole, x, epochs=4, cosine=True)
     steps = []
 
+    @functools.wraps(negative_elbo)
     def stop_in_the_third_epoch(model, x):
         steps.append(len(x))
         if len(steps) == 13:
@@ -437,6 +448,7 @@ def test_a_killed_process_costs_at_most_the_epoch_it_was_in(moment, tmp_path):
     expected = fit(whole, small_images(), **RUN)
     epochs_run = []
 
+    @functools.wraps(negative_elbo)
     def loss(model, x):
         epochs_run.append(len(x) / 40)
         return negative_elbo(model, x)
@@ -474,6 +486,8 @@ def test_a_finished_checkpoint_is_only_loaded(tmp_path, images, capsys):
         ({"config": {"width": 2}}, "{'width': 1}", "{'width': 2}"),
         ({"config": None}, "{'width': 1}", "None"),
         ({"train": small_images(13)}, "'images': 12", "'images': 13"),
+        ({"beta": linear_warmup}, "'beta': None", "'beta': 'linear_warmup'"),
+        ({"loss": recording([])}, "'loss': 'negative_elbo'", "'loss': 'recording.<locals>.loss'"),
         ({"model": small_vae(hidden=(8,))}, "out_features=16", "out_features=8"),
         ({"model": small_vae(latent=3)}, "in_features=2", "in_features=3"),
         ({"model": small_vae(batch_norm=True)}, "Linear", "BatchNorm1d"),
@@ -487,7 +501,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_the_difference_said(
     options = {"epochs": 2, "checkpoint": path, "config": {"width": 1}}
     quick_fit(small_vae(), images, **options)
     content = path.read_bytes()
-    arguments = {"model": small_vae(), "train": images, **options, **change, "loss": never}
+    arguments = {"model": small_vae(), "train": images, "loss": never, **options, **change}
     with pytest.raises(ValueError) as error:
         quick_fit(**arguments)
     for part in (str(path), old, new):
@@ -821,14 +835,6 @@ class TestOnCuda:
 # --- A schedule of beta, and measurements ---
 
 
-def recording(seen):
-    def loss(model, x, beta=1.0):
-        seen.append((model.training, beta))
-        return negative_elbo(model, x, beta)
-
-    return loss
-
-
 def test_a_schedule_reaches_the_loss_at_each_step_of_training_only(vae, images):
     seen, asked = [], []
 
@@ -856,6 +862,7 @@ def test_a_schedule_goes_on_where_a_stop_left_it(tmp_path, images):
     run = {"epochs": 4, "batch_size": 4, "beta": lambda progress: progress, "quiet": True}
     fit(whole, images, **run)
 
+    @functools.wraps(negative_elbo)
     def stopping(model, x, beta=1.0):
         seen.append(beta)
         if len(seen) == 8:
@@ -891,3 +898,47 @@ def test_measuring_changes_no_weight(images):
     ):
         fit(model, images, epochs=2, batch_size=4, measure=measure, quiet=True)
     assert same_weights(*models)
+
+
+# --- What a loss may give, and what training does when it diverges ---
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        (lambda x: x.mean(), "loss gave Tensor (.*); expected a dict with 'loss' in it"),
+        (lambda x: {"nll": x.flatten(1).sum(dim=1)}, "expected a dict with 'loss' in it"),
+        (lambda x: {"loss": x.mean()}, r"loss gave 'loss': .*; expected .* for each image, \(8,\)"),
+        (lambda x: {"loss": x.flatten(1)}, r"'loss': Tensor \(8, 784\)"),
+        (lambda x: {"loss": x.sum((1, 2, 3)), "kl": 0.0}, "loss gave 'kl': 0.0; expected"),
+    ],
+)
+@pytest.mark.parametrize("function", [quick_fit, functools.partial(per_image, batch_size=8)])
+def test_a_loss_that_is_not_one_number_for_each_image_is_refused(function, answer, words, images):
+    with pytest.raises(ValueError, match=words):
+        function(small_vae(), images, loss=lambda model, x: answer(x))
+
+
+def test_training_that_diverges_says_so_and_keeps_the_last_whole_checkpoint(tmp_path, images):
+    def loss(model, x):
+        terms = negative_elbo(model, x)
+        steps.append(1)
+        return {"loss": terms["loss"] * (math.nan if len(steps) > 5 else 1)}
+
+    steps, path = [], tmp_path / "model.pt"  # two steps an epoch
+    with pytest.raises(ValueError, match=r"the loss of epoch 3 is NaN .*: training diverged.* lr"):
+        quick_fit(small_vae(), images, loss=loss, epochs=9, checkpoint=path)
+    assert load_checkpoint(path, small_vae())["epoch"] == 2
+    with pytest.raises(ValueError, match=r"NaN or infinite values; .* a smaller lr helps"):
+        quick_fit(small_vae(), images, lr=1e6, epochs=9)
+
+
+def test_what_a_killed_program_left_goes_with_a_later_checkpoint(tmp_path):
+    old, fresh = tmp_path / "model.pt.123.partial", tmp_path / "model.pt.124.partial"
+    other = tmp_path / "model.pt2.123.partial"
+    for file in (old, fresh, other):
+        file.write_bytes(b"half")
+    for file in (old, other):
+        os.utime(file, (1e9, 1e9))
+    save_checkpoint(tmp_path / "model.pt", small_vae())
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "model.pt", fresh, other]

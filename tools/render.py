@@ -4,7 +4,8 @@ The outputs come from the `laptop` profile on real MNIST, on two cores, and are 
 that does not change by chance: no timing, no widget state, no paths of this machine. A notebook
 that fails, warns or grows too large stays as it was. With the outputs goes a hash of the code that
 made them, so that `python tools/render.py --check` can tell, without running anything, which
-stored outputs are stale. The measured time goes into the notebook's first cell and into README.md.
+stored outputs are stale. The time and the peak memory of the run go into the notebook's first cell
+and into README.md.
 """
 
 import argparse
@@ -245,31 +246,36 @@ def overwrite(line):
 
 
 def render(path):
-    """Run one notebook, store its outputs and its time, and return the seconds that it took."""
+    """Run one notebook, store its outputs, and return what it cost: seconds, peak megabytes."""
     nb = nbformat.read(path, as_version=4)
     code = code_hash(path)
     profile = os.environ.get("VAE_PROFILE", "laptop")
-    start = time.perf_counter()
-    variables = environment(profile)
-    with tempfile.TemporaryDirectory(prefix="vae-runs-") as runs:
-        # A checkpoint of an earlier run would be loaded, and the time would not be the real one.
-        execute(nb, path.parent, {**variables, "VAE_RUNS": runs})
-    seconds = time.perf_counter() - start
-    name_data_folder(nb, variables.get("VAE_DATA", str(ROOT / "data")))
+    seconds, megabytes = measured_run(nb, path.parent, profile)
+    name_data_folder(nb, environment(profile).get("VAE_DATA", str(ROOT / "data")))
     check_outputs(nb)
     normalise(nb)
     minutes = round(seconds / 60, 2)
-    nb.metadata["vae_course"] = {"code": code, "profile": profile, "minutes": minutes}
+    cost = {"minutes": minutes, "megabytes": megabytes}
+    nb.metadata["vae_course"] = {"code": code, "profile": profile, **cost}
     if profile == "laptop" and nb.cells:
         first = nb.cells[0]
-        first.source = TIME_LINE.sub(rf"\g<1>{in_words(seconds)}", first.source)
+        first.source = TIME_LINE.sub(rf"\g<1>{in_words(seconds, megabytes)}", first.source)
     nbformat.validate(nb)
     text = nbformat.writes(nb) + "\n"
     content = text.encode()
     if len(content) > LARGEST:
         raise Refused(f"{len(content):,} bytes; at most {LARGEST:,}: fewer or smaller figures?")
     write_whole(path, content)
-    return seconds
+    return seconds, megabytes
+
+
+def measured_run(nb, folder, profile):
+    """Run all cells; the seconds that it took, and the kernel's peak memory in megabytes."""
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="vae-runs-") as runs:
+        # A checkpoint of an earlier run would be loaded, and the time would not be the real one.
+        megabytes = execute(nb, folder, {**environment(profile), "VAE_RUNS": runs})
+    return time.perf_counter() - start, megabytes
 
 
 def environment(profile):
@@ -284,7 +290,16 @@ def environment(profile):
 
 
 def execute(nb, folder, variables):
-    """Run all cells in `folder`; the outputs go into `nb`, the first error is a `Refused`."""
+    """Run all cells in `folder`; the outputs go into `nb`, the first error is a `Refused`.
+
+    Returns the kernel's peak memory in megabytes, None where the system does not tell.
+    """
+    megabytes = None
+
+    def note_memory(**_):
+        nonlocal megabytes
+        megabytes = peak_megabytes(client.km.provisioner.pid)
+
     client = NotebookClient(
         nb,
         kernel_name="python3",
@@ -292,6 +307,7 @@ def execute(nb, folder, variables):
         record_timing=False,
         extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns of its own local transport
         resources={"metadata": {"path": str(folder)}},
+        on_cell_executed=note_memory,  # after the last cell the kernel is gone
     )
     try:
         client.execute(env=variables)
@@ -300,6 +316,16 @@ def execute(nb, folder, variables):
         raise
     except (CellTimeoutError, DeadKernelError) as error:
         raise Refused(str(error).strip()) from error
+    return megabytes
+
+
+def peak_megabytes(pid):
+    """The most memory that a process has held at once, without its children; None if unknown."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:  # not Linux
+        return None
+    return round(int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024 / 1e6)
 
 
 def write_whole(path, content):
@@ -315,17 +341,26 @@ def write_whole(path, content):
 # --- README ---------------------------------------------------------------------------------------
 
 
-def in_words(seconds):
-    return f"{max(1, round(seconds))} s" if seconds < 59.5 else f"{seconds / 60:.1f} min"
+def in_words(seconds, megabytes=None):
+    time = f"{max(1, round(seconds))} s" if seconds < 59.5 else f"{seconds / 60:.1f} min"
+    return time if megabytes is None else f"{time}, {megabytes / 1000:.1f} GB"
 
 
-def update_readme(readme, notebook, seconds):
-    """Put the time into the last cell of the table row that links the notebook, if there is one."""
-    lines = readme.read_text(encoding="utf-8").splitlines(keepends=True)
+def update_readme(readme, notebook, profile, words):
+    """Write `words` into the notebook's row of the table, in the column whose head names `profile`.
+
+    Without such a row or column README stays as it is.
+    """
+    lines, column = readme.read_text(encoding="utf-8").splitlines(keepends=True), None
     for i, line in enumerate(lines):
-        if line.startswith("|") and f"(notebooks/{notebook.name})" in line:
-            row = line.rstrip().removesuffix("|").rpartition("|")[0]
-            lines[i] = f"{row}| {in_words(seconds)} |\n"
+        cells = line.split("|")
+        if not line.startswith("|"):
+            column = None
+        elif line.startswith("| notebook"):
+            column = next((n for n, cell in enumerate(cells) if f"`{profile}`" in cell), None)
+        elif f"(notebooks/{notebook.name})" in line and column:
+            cells[column] = f" {words} "
+            lines[i] = "|".join(cells)
     write_whole(readme, "".join(lines).encode())
 
 
@@ -374,16 +409,16 @@ def render_all(notebooks):
     failed = 0
     for path in notebooks:
         try:
-            seconds = render(path)
+            words = in_words(*render(path))
         except Refused as refused:
             failed += 1
             print(f"{path.name}: not stored. {refused}", file=sys.stderr, flush=True)
             continue
-        print(f"{path.name}: {in_words(seconds)}, {path.stat().st_size / 1000:.0f} kB", flush=True)
+        print(f"{path.name}: {words}, {path.stat().st_size / 1000:.0f} kB", flush=True)
         if os.environ.get("VAE_PROFILE", "laptop") == "laptop":
             extract_picture(path)
             if (ROOT / "README.md").exists():
-                update_readme(ROOT / "README.md", path, seconds)
+                update_readme(ROOT / "README.md", path, "laptop", words)
     return failed
 
 

@@ -10,3 +10,7 @@ import os
 # browser, another notebook), spinning makes a training step about ten times slower. OpenMP reads
 # this when torch is first imported, so vae_helpers is imported before torch everywhere.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from vae_helpers import advice  # after the variable is set
+
+advice.register()

@@ -1,6 +1,7 @@
 """Faces at 64x64 with attributes: CelebA from a folder or by download, else drawn ones."""
 
 import hashlib
+import numbers
 import os
 import shutil
 import sys
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from urllib.error import HTTPError
 
 from vae_helpers import faces
+from vae_helpers.checks import brief, check_number
 from vae_helpers.data import announce, data_folder
 
 import numpy as np
@@ -72,10 +74,10 @@ def load_faces(name="celeba", root=None, limit=10_000):
     Raises `ValueError` for an unknown name, a limit below 1, or damaged data (file named), and
     `OSError` (`FileNotFoundError`) for missing files and where a rung asked for cannot be had.
     """
-    if name not in NAMES:
-        raise ValueError(f"name is {name!r}; expected one of {', '.join(map(repr, NAMES))}")
-    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-        raise ValueError(f"limit is {limit!r}; expected a whole number, at least 1, or None")
+    if not isinstance(name, str) or name not in NAMES:
+        raise ValueError(f"name is {brief(name)}; expected one of {', '.join(map(repr, NAMES))}")
+    if limit is not None:
+        check_number("a whole number, at least 1, or None", _is_count, limit=limit)
     if name == "drawn-faces":
         return announce(_draw(root, limit), "Drawn faces, as asked")
     folder = data_folder(root)
@@ -103,6 +105,10 @@ def load_faces(name="celeba", root=None, limit=10_000):
     return announce(_draw(root, limit), f"Drawn faces instead of CelebA: {reason}. {remedy}")
 
 
+def _is_count(value):
+    return isinstance(value, numbers.Integral) and value >= 1
+
+
 def _sizes(limit):
     """How many images of each split at most; None for all."""
     return (None,) * 3 if limit is None else (limit, *(max(1, limit // 5),) * 2)
@@ -110,6 +116,8 @@ def _sizes(limit):
 
 def _draw(root, limit):
     sizes = _sizes(limit or 10_000)
+    if sum(sizes) > faces.MOST:
+        raise ValueError(f"limit is {limit}; expected fewer drawn faces, {faces.MOST:,} in all")
     images, factors, attributes = (
         torch.from_numpy(array).split(sizes) for array in faces.faces(sum(sizes), root=root)
     )

@@ -10,6 +10,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
+from vae_helpers.checks import brief, check_path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -52,8 +54,8 @@ def load_images(name="mnist", root=None):
     Raises `ValueError` for an unknown name or a damaged file (named), `OSError` where a rung
     asked for by name cannot be had.
     """
-    if name not in NAMES:
-        raise ValueError(f"name is {name!r}; expected one of {', '.join(map(repr, NAMES))}")
+    if not isinstance(name, str) or name not in NAMES:
+        raise ValueError(f"name is {brief(name)}; expected one of {', '.join(map(repr, NAMES))}")
     if name == "digits":
         return announce(_embedded_digits(), "scikit-learn's small digits, as asked")
     folder = data_folder(root)
@@ -87,11 +89,15 @@ def binarize(x, generator=None):
     Drawn anew for each pass this is "dynamic binarisation" (Burda et al. 2016).
     """
     check_images(x)
+    if not isinstance(generator, torch.Generator | None):
+        raise ValueError(f"generator is {brief(generator)}; expected a torch.Generator, or None")
     return torch.bernoulli(x, generator=generator)
 
 
 def to_float(x):
     """Byte images (uint8, 0 to 255) as float32 in [0, 1]; float images as they came."""
+    if not isinstance(x, torch.Tensor):
+        raise ValueError(f"x is a {type(x).__name__}; expected a torch.Tensor of images")
     return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 
@@ -119,6 +125,8 @@ def check_images(x, shape=None, name="x", or_bytes=False):
 
 def data_folder(root=None):
     """`root`, else the environment variable VAE_DATA, else `data/` of the course."""
+    if root is not None:
+        check_path(root=root)
     return Path(root or os.environ.get("VAE_DATA") or DATA_FOLDER).expanduser()
 
 

@@ -1,5 +1,7 @@
 """Does each latent stand for one known factor? Two metrics that are blind in different ways."""
 
+from vae_helpers.checks import brief, check_finite, check_whole
+
 import numpy as np
 import torch
 from sklearn.ensemble import RandomForestRegressor
@@ -15,6 +17,7 @@ def mutual_information_gap(codes, factors, bins=20):
     latent that holds two factors. Source: Chen et al. 2018, section 4.1.
     """
     check_factors(codes, factors)
+    check_whole(2, bins=bins)
     latents = [to_bins(code, bins) for code in codes.T]
     gaps = []
     for factor in factors.T:
@@ -27,6 +30,8 @@ def mutual_information_gap(codes, factors, bins=20):
 
 def to_bins(values, bins):
     """The number of the bin, 0 to bins - 1, of each of the values `(n,)`."""
+    check_column(values)
+    check_whole(1, bins=bins)
     edges = np.histogram_bin_edges(values.numpy(), bins)
     return np.digitize(values.numpy(), edges[1:-1])
 
@@ -40,6 +45,7 @@ def dci_disentanglement(codes, factors, seed=0):
     Source: Eastwood & Williams 2018, section 2.
     """
     check_factors(codes, factors)
+    check_whole(seed=seed)
     forest = RandomForestRegressor(20, max_depth=8, random_state=seed)
     importance = np.array(
         [forest.fit(codes.numpy(), factor).feature_importances_ for factor in factors.T.numpy()]
@@ -54,9 +60,20 @@ def dci_disentanglement(codes, factors, seed=0):
 def check_factors(codes, factors):
     """Raise a `ValueError` unless both are `(n, columns)` with at least two columns that vary."""
     for name, values in (("codes", codes), ("factors", factors)):
-        if values.ndim != 2 or len(values) != len(codes) or values.shape[1] < 2:
+        if not isinstance(values, torch.Tensor) or not values.is_floating_point():
+            raise ValueError(f"{name} is {brief(values)}; expected a tensor of floats")
+        rows = len(codes) if codes.ndim else 2
+        if values.ndim != 2 or len(values) != rows or values.shape[1] < 2:
             raise ValueError(
-                f"{name} has shape {tuple(values.shape)}; expected ({len(codes)}, 2 or more)"
+                f"{name} has shape {tuple(values.shape)}; expected ({rows}, 2 or more)"
             )
+        check_finite(**{name: values})
     if not (factors.amax(0) > factors.amin(0)).all():
         raise ValueError("factors has a column with one value only; nothing can be known about it")
+
+
+def check_column(values):
+    """Raise a `ValueError` unless `values` is a tensor `(n,)` of finite numbers."""
+    if not isinstance(values, torch.Tensor) or values.ndim != 1 or values.is_complex():
+        raise ValueError(f"values is {brief(values)}; expected a tensor of shape (n,)")
+    check_finite(values=values)

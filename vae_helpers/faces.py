@@ -17,10 +17,13 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
+from vae_helpers.checks import brief, check_path, check_whole
+
 import numpy as np
 
 VERSION = 1  # of the drawing; raise it when a pixel changes, so that no old file is read
 SIZE = 64
+MOST = 1_000_000  # faces in memory: 12 GB
 
 # Uniform between LOW and 1, and independent. From -1: turned to the left or right of the
 # picture, frown or smile, lit from its left or right. From 0: little to much, light to dark, or
@@ -90,12 +93,12 @@ def sample_factors(n, seed=0):
     """Draw factors `(n, 9)`, float64, and attributes `(n, 11)`, bool, of `n` faces.
 
     Columns are in the order of FACTORS and ATTRIBUTES. The first faces of a seed are the same
-    for every `n`. Raises `ValueError` unless `n` is at least 1 and `seed` at least 0.
+    for every `n`. Raises `ValueError` unless `n` is 1 to MOST and `seed` at least 0.
     """
-    for name, value, least in (("n", n, 1), ("seed", seed, 0)):
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not whole or value < least:
-            raise ValueError(f"{name} is {value!r}; expected a whole number, at least {least}")
+    check_whole(1, n=n)
+    check_whole(seed=seed)
+    if n > MOST:
+        raise ValueError(f"n is {n}; expected at most {MOST:,}")
     uniform = np.random.default_rng(seed).random((n, len(FACTORS) + len(DRAWN)))
     low = np.array(LOW)
     factors = low + (1 - low) * uniform[:, : len(FACTORS)]
@@ -131,7 +134,10 @@ def draw_faces(factors, drawn=None):
 
 
 def _check(factors, drawn):
-    factors = np.asarray(factors, dtype=np.float64)
+    factors, drawn = _array(factors, "factors"), None if drawn is None else _array(drawn, "drawn")
+    if factors.dtype.kind not in "biuf":
+        raise ValueError(f"factors is {brief(factors)}; expected numbers (n, {len(FACTORS)})")
+    factors = factors.astype(np.float64)
     if factors.ndim != 2 or factors.shape[1] != len(FACTORS):
         raise ValueError(f"factors has shape {factors.shape}; expected (n, {len(FACTORS)})")
     wrong = np.argwhere(~((factors >= LOW) & (factors <= 1)))  # also true for NaN
@@ -141,7 +147,7 @@ def _check(factors, drawn):
             f"factors[{row}] has {FACTORS[k]} {factors[row, k]:g}; expected [{LOW[k]}, 1]"
         )
     shape = (len(factors), len(DRAWN))
-    drawn = np.zeros(shape, bool) if drawn is None else np.asarray(drawn)
+    drawn = np.zeros(shape, bool) if drawn is None else drawn
     if drawn.shape != shape or drawn.dtype != bool:
         raise ValueError(
             f"drawn has shape {drawn.shape} and dtype {drawn.dtype}; expected {shape} and bool: "
@@ -150,10 +156,19 @@ def _check(factors, drawn):
     return factors, drawn
 
 
+def _array(values, name):
+    try:
+        return np.asarray(values)
+    except Exception as error:  # of numpy for uneven lists, of torch for a tensor with gradients
+        raise ValueError(f"{name} is {brief(values)}; expected an array ({error})") from None
+
+
 # --- The file ---
 
 
 def _folder(root):
+    if root is not None:
+        check_path(root=root)
     folder = root or os.environ.get("VAE_DATA")
     if not folder:
         from vae_helpers.data import DATA_FOLDER as folder  # late, because data uses this module
@@ -181,7 +196,7 @@ def _read(file, factors, drawn):
 
 def _write(file, images):
     """Write beside the final place, then move the whole file: nobody ever reads half a file."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # the second for a name no folder can have
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".faces-") as temporary:
             np.savez_compressed(Path(temporary) / file.name, images=images)

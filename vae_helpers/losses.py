@@ -2,6 +2,7 @@
 
 import math
 
+from vae_helpers.checks import brief, check_finite, check_model, check_number, check_whole
 from vae_helpers.data import check_images
 
 import torch
@@ -27,8 +28,8 @@ def bernoulli_nll(logits, x):
     `logits`, `x`: `(batch, channels, h, w)`, x in [0, 1]. Returns `(batch,)`, nats.
     A likelihood only for x in {0, 1}; for grey values a cross-entropy.
     """
-    check_same_shape(logits=logits, x=x)
     check_images(x)
+    check_same_shape(logits=logits, x=x)
     return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(dim=1)
 
 
@@ -39,8 +40,7 @@ def gaussian_nll(mean, x, sigma=1.0):
     Returns `(batch,)`, nats (of a density, so it can be negative).
     """
     check_same_shape(mean=mean, x=x)
-    if not sigma > 0:
-        raise ValueError(f"sigma is {sigma}; expected a positive number")
+    check_sigma(sigma=sigma)
     log_sigma = torch.log(torch.as_tensor(sigma, dtype=x.dtype))
     log_density = -0.5 * ((x - mean) / sigma) ** 2 - log_sigma - 0.5 * math.log(2 * math.pi)
     return -log_density.flatten(1).sum(dim=1)
@@ -56,9 +56,13 @@ class LearnedGaussian(nn.Module):
 
     def __init__(self, start):
         super().__init__()
+        if not isinstance(start, torch.Tensor):
+            raise ValueError(f"start is {brief(start)}; expected a tensor of one number")
+        check_sigma(start=start)
         self.log_sigma = nn.Parameter(torch.log(start))
 
     def forward(self, logits, x):
+        check_same_shape(logits=logits, x=x)
         return gaussian_nll(torch.sigmoid(logits), x, self.log_sigma.exp())
 
 
@@ -69,6 +73,7 @@ def negative_elbo(model, x, beta=1.0):
     (`nll + kl` is the negative ELBO whatever beta is).
     """
     check_beta(beta)
+    check_model(model, "nll")
     logits, mu, logvar = model(x)
     nll = model.nll(logits, x)
     kl = kl_divergence(mu, logvar)
@@ -90,38 +95,46 @@ def cyclical(progress, cycles=4, share=0.5):
     `progress`: how much of training is done, from 0 to 1, where beta is 1. Source: Fu et al. 2019.
     """
     check_schedule(progress, share)
-    if not isinstance(cycles, int) or cycles < 1:
-        raise ValueError(f"cycles is {cycles!r}; expected a whole number, at least 1")
+    check_whole(1, cycles=cycles)
     return 1.0 if progress == 1 else linear_warmup(progress * cycles % 1, share)
 
 
 def reconstruction_loss(model, x):
     """What a plain autoencoder minimises: `{"loss": -log p(x|z)}`, `(batch,)`, nats."""
+    check_model(model, "nll")
     logits, _ = model(x)
     return {"loss": model.nll(logits, x)}
 
 
 def check_same_shape(**tensors):
-    """Raise a `ValueError` naming both tensors unless they are tensors of one shape."""
+    """Raise a `ValueError` naming both unless they are finite float tensors of one shape."""
     (first, a), (second, b) = tensors.items()
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor):
             raise ValueError(f"{name} is a {type(tensor).__name__}; expected a torch.Tensor")
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name} has dtype {tensor.dtype}; expected floats")
     if a.shape != b.shape or a.ndim < 2:
         raise ValueError(
             f"{first} has shape {tuple(a.shape)} and {second} {tuple(b.shape)}; "
             "expected the same shape, batch first"
         )
+    check_finite(**tensors)
 
 
 def check_schedule(progress, share):
     """Raise a `ValueError` unless `progress` is in [0, 1] and `share` in (0, 1]."""
-    if not 0 <= progress <= 1:
-        raise ValueError(f"progress is {progress}; expected a number from 0 to 1")
-    if not 0 < share <= 1:
-        raise ValueError(f"share is {share}; expected a number above 0, at most 1")
+    check_number("a number from 0 to 1", lambda value: 0 <= value <= 1, progress=progress)
+    check_number("a number above 0, at most 1", lambda value: 0 < value <= 1, share=share)
 
 
 def check_beta(beta):
-    if not beta >= 0:
-        raise ValueError(f"beta is {beta}; expected a number that is not negative")
+    check_number("a number that is not negative", lambda value: value >= 0, beta=beta)
+
+
+def check_sigma(**values):
+    """Raise a `ValueError` unless each value is a positive number, or a tensor of one."""
+    for name, value in values.items():
+        if isinstance(value, torch.Tensor) and value.numel() == 1 and value.is_floating_point():
+            value = value.item() if value.device.type == "cpu" else 1.0  # a GPU would have to wait
+        check_number("a positive number", lambda number: number > 0, **{name: value})

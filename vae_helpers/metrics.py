@@ -2,7 +2,9 @@
 
 import math
 
+from vae_helpers.checks import brief, check_model, check_number, check_whole
 from vae_helpers.data import check_images, to_float
+from vae_helpers.models import check_dtype, check_labels
 from vae_helpers.training import evaluation, fit
 
 import torch
@@ -20,9 +22,10 @@ def log_likelihood(model, x, samples=100, chunk=2000, seed=0, prior=None, labels
     Source: Burda et al. 2016, equation 8.
     """
     check_images(x)
-    for name, value in (("samples", samples), ("chunk", chunk)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}; expected a whole number, at least 1")
+    check_model(model, "encode", "decode_logits", "nll")
+    check_whole(1, samples=samples, chunk=chunk)
+    check_given(model, x, prior, labels)
+    samples, chunk = int(samples), int(chunk)  # torch takes no whole numbers of numpy
     draws = min(samples, chunk)
     estimates = []
     with evaluation(model, seed) as device:
@@ -41,6 +44,21 @@ def log_likelihood(model, x, samples=100, chunk=2000, seed=0, prior=None, labels
                 total = torch.logaddexp(total, log_weights.logsumexp(dim=0))
             estimates.append((total - math.log(samples)).cpu())
     return torch.cat(estimates)
+
+
+def check_given(model, x, prior, labels):
+    """Raise a `ValueError` unless `prior` and `labels` are what `log_likelihood` can take."""
+    if prior is not None and not hasattr(prior, "log_prob"):
+        raise ValueError(f"prior is {brief(prior)}; expected a torch distribution over codes")
+    shape = tuple(getattr(prior, "event_shape", (model.latent_dim,)))
+    if shape != (model.latent_dim,):
+        raise ValueError(f"prior is over {shape}; expected codes ({model.latent_dim},)")
+    if (labels is None) == hasattr(model, "classes"):
+        raise ValueError(
+            f"labels is {brief(labels)}; expected them for a conditional model, and only there"
+        )
+    if labels is not None:
+        check_labels(labels, x, model.classes, "labels")
 
 
 def _mean_and_std(mu, logvar):
@@ -64,6 +82,7 @@ def active_units(model, x, threshold=0.01):
     Source: Burda et al. 2016, section 5.3.
     """
     check_images(x, or_bytes=True)
+    check_number(threshold=threshold)
     if len(x) < 2:
         raise ValueError(f"x holds {len(x)} image(s); a variance needs at least two")
     variance = encode_means(model, x).var(dim=0)
@@ -75,9 +94,11 @@ def encode_means(model, x, batch_size=1000):
 
     `x`: floats in [0, 1], or bytes (uint8), which become floats batch by batch.
     """
+    check_model(model, "encode")
     check_images(x, or_bytes=True)
+    check_whole(1, batch_size=batch_size)
     with evaluation(model) as device:
-        codes = [model.encode(to_float(batch.to(device))) for batch in x.split(batch_size)]
+        codes = [model.encode(to_float(batch.to(device))) for batch in x.split(int(batch_size))]
     return torch.cat([(c[0] if isinstance(c, tuple) else c).cpu() for c in codes])
 
 
@@ -87,6 +108,8 @@ def train_classifier(images, labels, epochs=1, seed=0, device=None):
     It judges samples, so state its own accuracy (`accuracy`) beside every judgement.
     """
     check_images(images, (1, 28, 28), "images")
+    check_labels(labels, images, 10, "labels")
+    check_whole(seed=seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         classifier = nn.Sequential(
@@ -98,6 +121,7 @@ def train_classifier(images, labels, epochs=1, seed=0, device=None):
     def cross_entropy(model, x, y):
         return {"loss": F.cross_entropy(model(x), y, reduction="none")}
 
+    check_dtype(images, classifier, "images")
     fit(
         classifier, (images, labels), loss=cross_entropy, epochs=epochs, lr=3e-3, seed=seed,
         device=device, quiet=True,
@@ -107,12 +131,18 @@ def train_classifier(images, labels, epochs=1, seed=0, device=None):
 
 def classify(classifier, images, batch_size=1000):
     """Class probabilities `(n, 10)` on the CPU."""
+    check_model(classifier, name="classifier")
     check_images(images, (1, 28, 28), "images")
+    check_dtype(images, classifier, "images")
+    check_whole(1, batch_size=batch_size)
     with evaluation(classifier) as device:
-        logits = [classifier(batch.to(device)).cpu() for batch in images.split(batch_size)]
+        logits = [classifier(batch.to(device)).cpu() for batch in images.split(int(batch_size))]
     return torch.cat(logits).softmax(dim=1)
 
 
 def accuracy(classifier, images, labels):
     """The share of images whose most probable class is their label."""
-    return (classify(classifier, images).argmax(dim=1) == labels.cpu()).float().mean().item()
+    probabilities = classify(classifier, images)
+    if not isinstance(labels, torch.Tensor) or labels.shape != probabilities.shape[:1]:
+        raise ValueError(f"labels is {brief(labels)}; expected a tensor ({len(images)},)")
+    return (probabilities.argmax(dim=1) == labels.cpu()).float().mean().item()

@@ -1,5 +1,13 @@
 """The models: an encoder and a decoder put together, with a likelihood."""
 
+from vae_helpers.checks import (
+    brief,
+    check_finite,
+    check_function,
+    check_image_shape,
+    check_model,
+    check_whole,
+)
 from vae_helpers.data import check_images
 from vae_helpers.losses import bernoulli_nll, check_same_shape
 
@@ -17,17 +25,19 @@ class Autoencoder(nn.Module):
 
     def __init__(self, encoder, decoder, nll=bernoulli_nll, image_shape=(1, 28, 28)):
         super().__init__()
-        check_decoder(decoder)
+        check_parts(encoder, decoder, nll, image_shape)
         self.encoder, self.decoder = encoder, decoder
         self.nll, self.image_shape = nll, image_shape
         self.latent_dim = decoder[0].in_features
 
     def encode(self, x):
         check_images(x, self.image_shape)
+        check_dtype(x, self)
         return self.encoder(x)
 
     def decode_logits(self, z):
         check_codes(z, self.latent_dim)
+        check_dtype(z, self, "z")
         return self.decoder(z)
 
     def decode(self, z):
@@ -55,13 +65,14 @@ class VAE(nn.Module):
 
     def __init__(self, encoder, decoder, nll=bernoulli_nll, image_shape=(1, 28, 28)):
         super().__init__()
-        check_decoder(decoder)
+        check_parts(encoder, decoder, nll, image_shape)
         self.encoder, self.decoder = encoder, decoder
         self.nll, self.image_shape = nll, image_shape
         self.latent_dim = decoder[0].in_features
 
     def encode(self, x):
         check_images(x, self.image_shape)
+        check_dtype(x, self)
         mu, logvar = self.encoder(x).chunk(2, dim=1)
         return mu, logvar
 
@@ -70,6 +81,7 @@ class VAE(nn.Module):
 
     def decode_logits(self, z):
         check_codes(z, self.latent_dim)
+        check_dtype(z, self, "z")
         return self.decoder(z)
 
     def decode(self, z):
@@ -82,8 +94,7 @@ class VAE(nn.Module):
 
     def sample(self, n):
         """Pixel means `(n, *image_shape)` of n draws from the prior."""
-        if n < 1:
-            raise ValueError(f"n is {n}; expected at least one sample")
+        check_whole(1, n=n)
         z = torch.randn(n, self.latent_dim, device=next(self.parameters()).device)
         return self.decode(z)
 
@@ -99,7 +110,8 @@ class ConditionalVAE(nn.Module):
 
     def __init__(self, encoder, decoder, classes=10, nll=bernoulli_nll, image_shape=(1, 28, 28)):
         super().__init__()
-        check_decoder(decoder)
+        check_parts(encoder, decoder, nll, image_shape)
+        check_whole(1, classes=classes)
         self.encoder, self.decoder = encoder, decoder
         self.nll, self.image_shape, self.classes = nll, image_shape, classes
         self.latent_dim = decoder[0].in_features - classes
@@ -107,6 +119,7 @@ class ConditionalVAE(nn.Module):
 
     def encode(self, x, y):
         check_images(x, self.image_shape)
+        check_dtype(x, self)
         check_labels(y, x, self.classes)
         picture = self.label_picture(y).view(-1, 1, *self.image_shape[1:])
         mu, logvar = self.encoder(torch.cat([x, picture], dim=1)).chunk(2, dim=1)
@@ -114,6 +127,7 @@ class ConditionalVAE(nn.Module):
 
     def decode_logits(self, z, y):
         check_codes(z, self.latent_dim)
+        check_dtype(z, self, "z")
         check_labels(y, z, self.classes)
         return self.decoder(torch.cat([z, F.one_hot(y, self.classes).float()], dim=1))
 
@@ -126,22 +140,34 @@ class ConditionalVAE(nn.Module):
 
     def sample(self, y):
         """Pixel means `(n, *image_shape)` for the labels `y`, one draw from the prior each."""
+        if not isinstance(y, torch.Tensor) or y.ndim != 1:
+            raise ValueError(f"y is {brief(y)}; expected torch.int64 labels of shape (n,)")
         z = torch.randn(len(y), self.latent_dim, device=y.device)
         return self.decode(z, y)
 
 
-def check_labels(y, beside, classes):
+def check_parts(encoder, decoder, nll, image_shape):
+    check_model(encoder, name="encoder")
+    check_decoder(decoder)
+    check_function(nll=nll)
+    check_image_shape(image_shape)
+
+
+def check_labels(y, beside, classes, name="y"):
     """Raise a `ValueError` unless `y` holds one whole number below `classes` for each row."""
     if not isinstance(y, torch.Tensor) or y.dtype != torch.int64 or y.shape != beside.shape[:1]:
-        came = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, torch.Tensor) else type(y).__name__
-        raise ValueError(f"y is {came}; expected torch.int64 ({len(beside)},)")
+        raise ValueError(f"{name} is {brief(y)}; expected torch.int64 ({len(beside)},)")
+    if len(y) == 0:
+        raise ValueError(f"{name} is empty; expected at least one label")
     if y.device.type == "cpu" and not 0 <= y.min() <= y.max() < classes:
-        raise ValueError(f"y has labels from {y.min()} to {y.max()}; expected 0 to {classes - 1}")
+        raise ValueError(
+            f"{name} has labels from {y.min()} to {y.max()}; expected 0 to {classes - 1}"
+        )
 
 
 def check_decoder(decoder):
     """The width of a decoder's first layer tells the number of latents, so it must have one."""
-    first = next(iter(decoder.children()), decoder)
+    first = next(iter(decoder.children()), decoder) if isinstance(decoder, nn.Module) else decoder
     if not isinstance(decoder, nn.Sequential) or not isinstance(first, nn.Linear):
         raise ValueError(
             f"decoder is {type(decoder).__name__} with {type(first).__name__} first; "
@@ -153,3 +179,13 @@ def check_codes(z, latent_dim):
     if not isinstance(z, torch.Tensor) or z.ndim != 2 or z.shape[1] != latent_dim:
         came = tuple(z.shape) if isinstance(z, torch.Tensor) else type(z).__name__
         raise ValueError(f"z is {came}; expected a tensor of shape (n, {latent_dim})")
+    if not z.is_floating_point():
+        raise ValueError(f"z has dtype {z.dtype}; expected floats")
+    check_finite(z=z)
+
+
+def check_dtype(x, model, name="x"):
+    """Raise a `ValueError` unless `x` has the number format of the model's weights."""
+    expected = next(model.parameters()).dtype
+    if x.dtype != expected:
+        raise ValueError(f"{name} has dtype {x.dtype}; expected {expected}, as the model's weights")

@@ -95,8 +95,11 @@ function slidersPanel(root, spec, ask) {
   const changed = () => {
     describe();
     if (ask) return ask(sliders.map((node) => node.value));
+    if (!sprite) return;
     const at = sliders.map((node) => node.index());
-    if (sprite) canvas.show(sprite, many ? at[moved] : at[0], many ? moved : (at[1] ?? 0));
+    const frame = many ? moved * Math.max(...steps) + at[moved] : (at[1] ?? 0) * steps[0] + at[0];
+    const columns = sprite.naturalWidth / spec.width;
+    canvas.show(sprite, frame % columns, Math.floor(frame / columns));
   };
   const reset = () => {
     sliders.forEach((node, i) => node.set(spec.ranges[i][3]));

@@ -1,15 +1,26 @@
 """Training and evaluation of any model here, from tensors in memory."""
 
 import copy
+import glob
 import io
 import math
 import os
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
+from vae_helpers.checks import (
+    brief,
+    check_function,
+    check_model,
+    check_path,
+    check_positive,
+    check_whole,
+)
 from vae_helpers.data import check_images, to_float
 from vae_helpers.losses import negative_elbo
 
@@ -19,7 +30,13 @@ from tqdm import tqdm
 
 def pick_device(device=None):
     """The device asked for, else a CUDA GPU where there is one, else the CPU."""
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    gpu = torch.cuda.is_available()
+    if device is None:
+        return torch.device("cuda" if gpu else "cpu")
+    known = isinstance(device, str | torch.device) and str(device).startswith(("cpu", "cuda"))
+    if not known or (not gpu and str(device).startswith("cuda")):
+        raise ValueError(f"device is {brief(device)}; expected 'cpu'" + " or 'cuda'" * gpu)
+    return torch.device(device)
 
 
 def choose_profile(name, **profiles):
@@ -27,8 +44,11 @@ def choose_profile(name, **profiles):
 
     `profiles`: a dict of settings for each profile, all with the same keys.
     """
-    if name not in profiles:
-        raise ValueError(f"PROFILE is {name!r}; expected one of {', '.join(profiles)}")
+    if not isinstance(name, str) or name not in profiles:
+        raise ValueError(f"PROFILE is {brief(name)}; expected one of {', '.join(profiles)}")
+    for profile, settings in profiles.items():
+        if not isinstance(settings, dict) or not settings or [*settings] != [*profiles[name]]:
+            raise ValueError(f"{profile} is {brief(settings)}; expected settings as in {name}")
     keys = list(profiles[name])
     width = max(map(len, keys))
     columns = {p: [f"> {p} <" if p == name else p, *(f"{s[k]:,}" for k in keys)]
@@ -80,20 +100,29 @@ def fit(
     training means run over the epoch while the weights change. Raises `ValueError` for bad
     input, before anything is trained, and `OSError` for a checkpoint that cannot be written.
     """
-    _check_settings(epochs, batch_size, lr, clip)
+    check_model(model)
+    check_whole(1, epochs=epochs, batch_size=batch_size)
+    check_whole(seed=seed)
+    check_positive(lr=lr, **({} if clip is None else {"clip": clip}))
+    given = {"loss": loss, "beta": beta, "measure": measure}
+    check_function(**{name: f for name, f in given.items() if f is not None or name == "loss"})
+    epochs, batch_size, seed = int(epochs), int(batch_size), int(seed)  # of numpy, perhaps
     lr, clip = float(lr), None if clip is None else float(clip)
     device = pick_device(device)
     train = _tensors(train, "train", device)
     validation = None if validation is None else _tensors(validation, "validation", device)
     model.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
-    run = {"batch_size": batch_size, "lr": lr, "clip": clip, "seed": seed, "images": len(train[0]),
-           "cosine_epochs": epochs if cosine else None,
-           "mean_pixel": round(_mean_pixel(train[0]), 6)}  # fmt: skip
+    run = {
+        "batch_size": batch_size, "lr": lr, "clip": clip, "seed": seed, "images": len(train[0]),
+        "cosine_epochs": epochs if cosine else None, "loss": _name(loss), "beta": _name(beta),
+        "mean_pixel": round(_mean_pixel(train[0]), 6),
+    }  # fmt: skip
     splits = ("train", "validation") if measure is None else ("train", "validation", "measured")
     history = {split: defaultdict(list) for split in splits}
     first = 0
     if checkpoint is not None:
+        check_path(checkpoint=checkpoint)
         checkpoint = Path(checkpoint)
         first = _resume(checkpoint, model, optimizer, run, config, history)
         if first and not quiet:
@@ -111,7 +140,9 @@ def fit(
             epoch_seed = seed * 100_003 + epoch
             done = range(epoch * steps, (epoch + 1) * steps)
             rates = [lr * _rate(step, epochs * steps) if cosine else lr for step in done]
-            options = [{"beta": beta(step / (epochs * steps))} if beta else {} for step in done]
+            options = [
+                {"beta": beta(step / (epochs * steps))} if beta is not None else {} for step in done
+            ]
             means = {"train": _train_epoch(
                 model, train, loss, optimizer, batch_size, rates, options, clip, epoch_seed, bar
             )}  # fmt: skip
@@ -120,6 +151,15 @@ def fit(
             if measure is not None:
                 with evaluation(model, seed):
                     means["measured"] = measure(model)
+                if not isinstance(means["measured"], dict):
+                    raise ValueError(
+                        f"measure gave {brief(means['measured'])}; expected a dict of numbers"
+                    )
+            if not math.isfinite(sum(means["train"].values())):
+                raise ValueError(
+                    f"the loss of epoch {epoch + 1} is NaN or infinite: training diverged. "
+                    f"A smaller lr than {lr:g} helps, or clip=1."
+                )
             for split, terms in means.items():
                 for term, value in terms.items():
                     history[split][term].append(value)
@@ -136,15 +176,6 @@ def fit(
     if not quiet:
         _print_last(history)
     return history
-
-
-def _check_settings(epochs, batch_size, lr, clip):
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}; expected a whole number, at least 1")
-    for name, value in (("lr", lr), ("clip", 1 if clip is None else clip)):
-        if not value > 0:
-            raise ValueError(f"{name} is {value!r}; expected a positive number")
 
 
 def _resume(path, model, optimizer, run, config, history):
@@ -164,6 +195,11 @@ def _resume(path, model, optimizer, run, config, history):
     for split, terms in saved["history"].items():
         history.setdefault(split, defaultdict(list)).update(terms)
     return saved["epoch"]
+
+
+def _name(function):
+    """What a checkpoint knows of a function, so that it is not resumed with another one."""
+    return None if function is None else getattr(function, "__qualname__", type(function).__name__)
 
 
 def _mean_pixel(images):
@@ -224,6 +260,7 @@ def _train_epoch(model, train, loss, optimizer, batch_size, rates, options, clip
         order = torch.randperm(len(train[0]), device=device)
         for step, rows in enumerate(order.split(batch_size)):
             terms = loss(model, *_batch(train, rows), **options[step])
+            check_terms(terms, len(rows))
             optimizer.param_groups[0]["lr"] = rates[step]
             optimizer.zero_grad()
             terms["loss"].mean().backward()
@@ -241,6 +278,8 @@ def _train_epoch(model, train, loss, optimizer, batch_size, rates, options, clip
 @contextmanager
 def evaluation(model, seed=0):
     """Evaluation mode, no gradients, random numbers from `seed`; all as before at the end."""
+    check_model(model)
+    check_whole(seed=seed)
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
@@ -264,11 +303,17 @@ def per_image(model, data, *, loss=negative_elbo, batch_size=1000, seed=0):
 
     The model is in evaluation mode, and the noise comes from `seed`, so that the answer repeats.
     """
+    check_function(loss=loss)
+    check_whole(1, batch_size=batch_size)
     terms = defaultdict(list)
     with evaluation(model, seed) as device:
         data = _tensors(data, "data", device)
-        for images, *others in zip(*(tensor.split(batch_size) for tensor in data), strict=True):
-            for term, values in loss(model, to_float(images), *others).items():
+        for images, *others in zip(
+            *(tensor.split(int(batch_size)) for tensor in data), strict=True
+        ):
+            batch = loss(model, to_float(images), *others)
+            check_terms(batch, len(images))
+            for term, values in batch.items():
                 terms[term].append(values.cpu())
     return {term: torch.cat(values) for term, values in terms.items()}
 
@@ -284,6 +329,8 @@ def save_checkpoint(path, model, optimizer=None, **extra):
 
     The file appears whole or not at all. Raises `OSError` with the path if it cannot be written.
     """
+    check_path(path=path)
+    check_model(model)
     path = Path(path)
     _check_writable(path)
     state = {
@@ -303,6 +350,9 @@ def save_checkpoint(path, model, optimizer=None, **extra):
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
+        if time.time() - left.stat().st_mtime > 3600:  # of a program that was killed
+            left.unlink(missing_ok=True)
 
 
 def load_checkpoint(path, model, optimizer=None):
@@ -311,6 +361,8 @@ def load_checkpoint(path, model, optimizer=None):
     Only tensors and plain data are read, never code. Raises `FileNotFoundError`, and `ValueError`
     for a damaged or foreign file and for weights of another architecture.
     """
+    check_path(path=path)
+    check_model(model)
     saved = _read_checkpoint(Path(path), model)
     model.load_state_dict(saved["model"])
     if optimizer is not None and saved["optimizer"] is not None:
@@ -350,7 +402,7 @@ def _check_plain(config):
     try:
         torch.save(config, content)
         content.seek(0)
-        same = torch.load(content, weights_only=True) == config
+        same = bool(torch.load(content, weights_only=True) == config)
     except Exception as error:  # whatever pickling or reading finds wrong
         raise ValueError(
             f"config is {config!r}; expected numbers, strings, lists and dicts"
@@ -379,10 +431,51 @@ def _check_writable(path):
         raise OSError(f"cannot write {path}: it is a folder, or its folder is read-only")
 
 
+def check_terms(terms, n):
+    """Raise a `ValueError` unless a loss gave a dict of one number for each of the `n` images."""
+    if not isinstance(terms, dict) or "loss" not in terms:
+        raise ValueError(f"loss gave {brief(terms)}; expected a dict with 'loss' in it")
+    for term, values in terms.items():
+        if not isinstance(values, torch.Tensor) or values.shape != (n,):
+            raise ValueError(
+                f"loss gave {term!r}: {brief(values)}; expected one number for each image, ({n},)"
+            )
+
+
 def _tensors(data, name, device):
     """`data` as a tuple of tensors on `device`; the images among them checked once, on the CPU."""
-    data = data if isinstance(data, tuple) else (data,)
+    data = data if isinstance(data, tuple) and data else (data,)
     check_images(data[0], name=name, or_bytes=True)
+    for tensor in data:
+        if not isinstance(tensor, torch.Tensor) or tensor.ndim == 0:
+            raise ValueError(f"{name} holds {brief(tensor)}; expected tensors")
     if any(len(tensor) != len(data[0]) for tensor in data):
         raise ValueError(f"{name} has tensors of lengths {[len(t) for t in data]}; expected equal")
     return tuple(tensor.to(device) for tensor in data)
+
+
+def runs_folder():
+    """The folder for checkpoints, made if need be: VAE_RUNS, else `../runs` of the notebook's.
+
+    Where it cannot be written (a course installed for a class), a temporary folder that lasts as
+    long as this process, and a printed line that says so.
+    """
+    folder = Path(os.environ.get("VAE_RUNS") or "../runs")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+        cause = "it is read-only"
+    except OSError as error:
+        cause = error.strerror
+    print(
+        f"Checkpoints are not kept: {folder} cannot be written ({cause}). They go to a temporary "
+        "folder.\nTo keep them, set VAE_RUNS to a folder of yours before you start JupyterLab."
+    )
+    return Path(_temporary_folder().name)
+
+
+@cache
+def _temporary_folder():
+    """One for the process, removed at its end."""
+    return tempfile.TemporaryDirectory(prefix="vae-runs-", ignore_cleanup_errors=True)

@@ -8,12 +8,31 @@ import base64
 import html
 import io
 import json
+import math
 import traceback
 from pathlib import Path
 
+from vae_helpers.checks import (
+    as_tensor,
+    brief,
+    check_finite,
+    check_function,
+    check_model,
+    check_number,
+    check_positive,
+    check_text,
+    check_whole,
+)
 from vae_helpers.data import check_images
 from vae_helpers.metrics import encode_means
-from vae_helpers.plots import DIGIT_COLOURS, figure_png, scatter_codes, small_png
+from vae_helpers.plots import (
+    DIGIT_COLOURS,
+    check_digits,
+    figure_png,
+    open_png,
+    scatter_codes,
+    small_png,
+)
 from vae_helpers.training import evaluation
 
 import anywidget
@@ -26,6 +45,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 LIVE_STEPS = 61  # places of a slider that has a kernel
+# Pixels of a sheet of stored frames, each way. WebP holds twice as many, but a browser takes four
+# bytes for each.
+SHEET = 8191
 
 
 def sliders(render, ranges, alt, random=None, steps=15, zoom=1, whole=()):
@@ -37,31 +59,47 @@ def sliders(render, ranges, alt, random=None, steps=15, zoom=1, whole=()):
     the sliders that have whole numbers only.
 
     The panel draws `steps` frames a slider for its life without a kernel: for one or two sliders
-    all combinations, for more one row a slider with the others at their start.
+    all combinations, for more one row a slider with the others at their start. Raises `ValueError`
+    for more of them than a sheet of SHEET x SHEET pixels holds.
     """
-    for label, (low, high, start) in ranges.items():
-        if not low <= start <= high or low == high:
-            raise ValueError(
-                f"ranges[{label!r}] is {(low, high, start)}; expected low <= start <= high"
-            )
-        if label in whole and any(not isinstance(n, int) for n in (low, high, start)):
-            raise ValueError(f"ranges[{label!r}] is {(low, high, start)}; expected three ints")
-    if not set(whole) <= set(ranges):
-        raise ValueError(f"whole is {whole}; expected labels among {', '.join(ranges)}")
-    if not isinstance(steps, int) or steps < 2:
-        raise ValueError(f"steps is {steps!r}; expected a whole number, at least 2")
+    check_function(render=render)
+    if random is not None:
+        check_function(random=random)
+    check_text(alt=alt)
+    check_whole(2, steps=steps)
+    check_positive(zoom=zoom)
+    whole = [whole] if isinstance(whole, str) else whole
+    if not isinstance(ranges, dict) or not ranges:
+        raise ValueError(f"ranges is {brief(ranges)}; expected a dict, at least one label")
+    listed = isinstance(whole, list | tuple | set)
+    if not listed or not all(isinstance(label, str) and label in ranges for label in whole):
+        raise ValueError(
+            f"whole is {brief(whole)}; expected labels among {', '.join(map(str, ranges))}, "
+            "those of ranges"
+        )
+    ranges = {label: _limits(label, limits, label in whole) for label, limits in ranges.items()}
 
     def exact(values):
         return [int(v) if label in whole else v for label, v in zip(ranges, values, strict=True)]
 
     starts = exact([start for _, _, start in ranges.values()])
-    png = render(*starts)
-    width, height = Image.open(io.BytesIO(png)).size
+    try:
+        png = render(*starts)
+    except TypeError as error:
+        raise ValueError(
+            f"render takes no {brief(starts)}, a number for each of ranges: {error}"
+        ) from error
+    width, height = open_png(png, "what render gives").size
+    counts = [
+        high - low + 1 if label in whole else int(steps) for label, (low, high, _) in ranges.items()
+    ]
+    row = max(counts) if len(ranges) > 2 else counts[0]
+    count = row * len(ranges) if len(ranges) > 2 else math.prod(counts)
+    columns = _columns(count, row, width, height)
     places = [
         list(range(low, high + 1)) if label in whole else np.linspace(low, high, steps).tolist()
         for label, (low, high, _) in ranges.items()
     ]
-    columns = max(map(len, places)) if len(ranges) > 2 else len(places[0])
     if len(ranges) == 1:
         codes = [[value] for value in places[0]]
     elif len(ranges) == 2:
@@ -69,14 +107,14 @@ def sliders(render, ranges, alt, random=None, steps=15, zoom=1, whole=()):
     else:
         codes = [
             [*starts[:i], value, *starts[i + 1 :]]
-            for i, row in enumerate(places)
-            for value in row + row[-1:] * (columns - len(row))
+            for i, values in enumerate(places)
+            for value in values + values[-1:] * (row - len(values))
         ]  # fmt: skip
     spec = {
         "ranges": [[label, *limits] for label, limits in ranges.items()],
         "whole": [label in whole for label in ranges],
-        "alt": alt, "width": width, "height": height, "zoom": zoom,
-        "steps": steps, "live_steps": LIVE_STEPS, "random": random is not None,
+        "alt": alt, "width": width, "height": height, "zoom": float(zoom),
+        "steps": int(steps), "live_steps": LIVE_STEPS, "random": random is not None,
     }  # fmt: skip
 
     def draw(values):
@@ -95,6 +133,34 @@ def sliders(render, ranges, alt, random=None, steps=15, zoom=1, whole=()):
     )  # fmt: skip
 
 
+def _limits(label, limits, whole):
+    """Low, high and start of a slider as Python's own numbers."""
+    try:
+        low, high, start = (n.item() if hasattr(n, "item") else n for n in limits)
+        right = low <= start <= high and low < high and math.isfinite(high - low)
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # not three, or no numbers
+        right = False
+    if not right or not isinstance(label, str):
+        raise ValueError(
+            f"ranges[{label!r}] is {brief(limits)}; expected low <= start <= high and low < high"
+        )
+    if whole and any(not isinstance(n, int) for n in (low, high, start)):
+        raise ValueError(f"ranges[{label!r}] is {limits}; expected three ints")
+    return low, high, start
+
+
+def _columns(count, row, width, height):
+    """How many frames stand side by side on a sheet: a row of them, if that is not too large."""
+    columns = row if max(row * width, count // row * height) <= SHEET else max(1, SHEET // width)
+    if max(columns * width, -(-count // columns) * height) > SHEET:
+        raise ValueError(
+            f"{count} frames of {width} x {height} pixels do not fit on a sheet of {SHEET} x "
+            f"{SHEET}; expected fewer steps, shorter ranges of whole numbers, or a render that "
+            "draws smaller pictures"
+        )
+    return columns
+
+
 def latent_sliders(model, order=None, center=None, spread=None, limit=3.0):
     """One slider for each latent of `model`, over the decoded image.
 
@@ -103,15 +169,20 @@ def latent_sliders(model, order=None, center=None, spread=None, limit=3.0):
     default the prior's 0 and 1 (for an autoencoder give its codes' mean and standard deviation).
     Sliders reach `limit` spreads either way. Raises `ValueError` for a latent that does not exist.
     """
+    check_model(model, "latent_dim", "decode")
+    check_number("a number above 0, at most 1000", lambda value: 0 < value <= 1000, limit=limit)
     d = model.latent_dim
-    order = list(range(d)) if order is None else [int(i) for i in order]
-    if not order or len(set(order)) < len(order) or not set(order) <= set(range(d)):
-        raise ValueError(f"order is {order}; expected different latents from 0 to {d - 1}")
-    center = torch.zeros(d) if center is None else center.cpu()
-    spread = torch.ones(d) if spread is None else spread.cpu()
-    for name, values in (("center", center), ("spread", spread)):
-        if values.shape != (d,):
-            raise ValueError(f"{name} has shape {tuple(values.shape)}; expected ({d},)")
+    order = range(d) if order is None else as_tensor(order)
+    if isinstance(order, torch.Tensor) and not order.is_sparse:
+        order = order.tolist()
+    listed = isinstance(order, list | tuple | range) and len(order) > 0
+    if not listed or any(i not in range(d) for i in order) or len(set(order)) < len(order):
+        raise ValueError(f"order is {brief(order)}; expected different latents from 0 to {d - 1}")
+    order = list(map(int, order))
+    center = _vector(torch.zeros(d) if center is None else center, d, "center")
+    spread = _vector(torch.ones(d) if spread is None else spread, d, "spread")
+    if not (spread[order] > 0).all():
+        raise ValueError(f"spread is {brief(spread.tolist())}; expected numbers above 0")
 
     def render(*values):
         z = center.clone()
@@ -128,6 +199,18 @@ def latent_sliders(model, order=None, center=None, spread=None, limit=3.0):
     )  # fmt: skip
 
 
+def _vector(values, d, name):
+    """The finite numbers `(d,)`, as float32 on the CPU."""
+    values = as_tensor(values)
+    if not isinstance(values, torch.Tensor) or values.is_complex():
+        raise ValueError(f"{name} is {brief(values)}; expected a tensor ({d},)")
+    if values.shape != (d,):
+        raise ValueError(f"{name} has shape {tuple(values.shape)}; expected ({d},)")
+    values = values.detach().cpu().float()
+    check_finite(**{name: values})
+    return values
+
+
 def latent_plane(models, images, labels, steps=21, draws=5):
     """The plane of two latents: codes of `images`, a point to move, its decoded picture.
 
@@ -138,20 +221,33 @@ def latent_plane(models, images, labels, steps=21, draws=5):
     a kernel, a place is decoded as the nearest of `steps` x `steps` stored frames.
     """
     models = models if isinstance(models, dict) else {"codes": models}
+    if not models:
+        raise ValueError("models is an empty dict; expected at least one model")
+    check_images(images, name="images")
+    images = images.float()
     for name, model in models.items():
+        check_model(model, "latent_dim", "encode", "decode", name=f"models[{name!r}]")
         if model.latent_dim != 2:
             raise ValueError(f"model {name!r} has {model.latent_dim} latents; expected 2")
-    check_images(images, name="images")
-    if len(labels) != len(images):
+        check_images(images, getattr(model, "image_shape", None), name="images")
+    labels = as_tensor(labels)
+    if isinstance(labels, torch.Tensor) and labels.ndim and len(labels) != len(images):
         raise ValueError(f"{len(labels)} labels came with {len(images)} images")
+    labels = check_digits(labels, len(images)).long()
     side = images.shape[-1]
+    for name, value, least in (("steps", steps, 2), ("draws", draws, 1)):
+        check_whole(least, **{name: value})
+        if value * side > SHEET:
+            raise ValueError(f"{name} is {value}; expected at most {SHEET // side}")
     labels = labels.tolist()
     chosen = sorted(set(labels))
     first = images[[labels.index(label) for label in chosen]]
     planes = []
     for name, model in models.items():
         codes = encode_means(model, images)
+        check_finite(**{f"codes of models[{name!r}]": codes})
         edge = 0.05 * (codes.max(dim=0).values - codes.min(dim=0).values)
+        edge = edge.clamp(min=1e-3)  # where there is one code only
         low, high = codes.min(dim=0).values - edge, codes.max(dim=0).values + edge
         planes.append(
             {
@@ -189,7 +285,7 @@ def latent_plane(models, images, labels, steps=21, draws=5):
 
     spec = {
         "planes": planes, "labels": labels, "chosen": chosen, "colours": DIGIT_COLOURS,
-        "side": side, "steps": steps, "draws": draws,
+        "side": side, "steps": int(steps), "draws": int(draws),
         "images": _data_uri(_png(_join(first, len(first))), "png"),
     }  # fmt: skip
     return Panel(
@@ -263,12 +359,21 @@ class Panel(anywidget.AnyWidget):
 
 def decode_png(model, z):
     """Decoded pictures of codes `(n, latent_dim)` side by side, as PNG bytes."""
+    check_model(model, "decode")
+    if not isinstance(z, torch.Tensor) or z.ndim != 2 or not z.numel():
+        raise ValueError(f"z is {brief(z)}; expected a tensor of codes (n, latent_dim), n > 0")
     return _png(_join(_decode(model, z), columns=len(z)))
 
 
 def _decode(model, z):
     with evaluation(model) as device:
-        return model.decode(z.to(device)).clamp(0, 1).cpu()
+        images = model.decode(z.to(device)).cpu()
+    if not images.isfinite().all():
+        raise ValueError(
+            "the model decodes z to NaN or infinite values; expected [0, 1] (has training diverged,"
+            " or are center, spread or limit too large?)"
+        )
+    return images.clamp(0, 1)
 
 
 def _posteriors(model, images):
@@ -314,7 +419,7 @@ def _join(images, columns):
 
 def _sheet(frames, columns):
     """PNGs of one size as one picture, row by row."""
-    pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png in frames]
+    pictures = [open_png(png, "what render gives") for png in frames]
     sizes = {picture.size for picture in pictures}
     if len(sizes) > 1:
         raise ValueError(f"render gave pictures of sizes {sorted(sizes)}; expected one size")

@@ -69,7 +69,9 @@ def diagnose(exercise, answer):
         return str(wrong)
     except TooSlow:
         return f"Stopped after {SECONDS:g} s: too slow for small inputs."
-    except Exception as error:  # a result so strange that even comparing it fails
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a result so strange that even comparing it fails
         return f"The result cannot be compared ({first_line(error)})."
     return None
 
@@ -150,7 +152,9 @@ def attempt(exercise, answer, args):
         raise Wrong(
             f"Stopped after {SECONDS:g} s at {where}: is there a loop that does not end?"
         ) from None
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an answer may also call `exit()`
         return error
 
 
@@ -185,7 +189,11 @@ def show(value):
 
 
 def first_line(error):
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
+    try:
+        text = str(error).encode(errors="replace").decode()  # halves of letters cannot be printed
+    except Exception:  # somebody's own exception may fail at this
+        text = ""
+    return f"{type(error).__name__}: {(text.splitlines() or [''])[0][:120]}"
 
 
 # --- Comparing ---
