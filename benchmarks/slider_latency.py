@@ -2,8 +2,8 @@
 
     python benchmarks/slider_latency.py [presses]
 
-JupyterLab in headless Chromium, presses of the
-three kinds in turn, so that a busy machine slows them alike.
+JupyterLab in headless Chromium, presses of the three kinds in turn, so that a busy machine slows
+them alike.
 """
 
 import sys

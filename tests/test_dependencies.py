@@ -11,6 +11,8 @@ from pathlib import Path
 from tools import licences
 
 import pytest
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -140,9 +142,9 @@ def test_jupyterlab_asks_before_it_fetches_news_or_lists_of_extensions():
 
 
 def test_jupyterlab_listens_to_this_machine_only():
-    from jupyter_server.serverapp import ServerApp
+    from jupyterlab.labapp import LabApp  # slow to import
 
-    assert ServerApp().ip == "localhost"
+    assert LabApp.serverapp_class().ip == "localhost"
     assert "ServerApp.ip" not in (ROOT / "Makefile").read_text()
 
 
@@ -165,13 +167,9 @@ def listening(pid):
 
 @pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="only Linux tells")
 def test_a_kernel_listens_to_this_machine_only():
-    from jupyter_client.manager import start_new_kernel
-
-    manager, client = start_new_kernel()
-    try:
-        client.execute_interactive("import anywidget, ipywidgets", timeout=60)
-        addresses = listening(manager.provisioner.pid)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    cell = new_code_cell("import anywidget, ipywidgets")
+    client = NotebookClient(new_notebook(cells=[cell]), kernel_name="python3")
+    with client.setup_kernel():
+        client.execute_cell(cell, 0)
+        addresses = listening(client.km.provisioner.pid)
     assert set(addresses) == {"0100007F"}  # 127.0.0.1

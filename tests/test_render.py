@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 
-from tools import render
+from tools import measure, render
 
 import nbformat
 import pytest
@@ -306,6 +307,21 @@ def test_cost_goes_into_its_column_of_the_readme(tmp_path):
 )
 def test_cost_in_words(seconds, megabytes, words):
     assert render.in_words(seconds, megabytes) == words
+
+
+def test_measure_writes_the_cost_of_a_profile_and_leaves_the_notebook(tmp_path, capsys):
+    path = notebook(tmp_path / "a.ipynb", "import os\nassert os.environ['VAE_PROFILE'] == 'smoke'")
+    before, readme = path.read_bytes(), tmp_path / "README.md"
+    readme.write_text("| notebook | `smoke` |\n| [a](notebooks/a.ipynb) | ? |\n")
+    measure.measure([path], "smoke", readme)
+    cost = re.search(r"a\.ipynb: (\d+ s.*)\nall 1: \1 at most\n", capsys.readouterr().out)[1]
+    assert readme.read_text().endswith(f"| {cost} |\n") and path.read_bytes() == before
+
+
+def test_measure_names_the_notebook_that_fails(tmp_path):
+    path = notebook(tmp_path / "a.ipynb", "1 / 0")
+    with pytest.raises(SystemExit, match=r"(?s)a\.ipynb: cell 0 raised.*ZeroDivisionError"):
+        measure.measure([path], "smoke", tmp_path / "README.md")
 
 
 def test_picture_for_the_readme(tmp_path):

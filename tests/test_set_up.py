@@ -21,7 +21,7 @@ SCRIPT = ROOT / "tools" / "set_up.py"
 
 # What people import beside the pinned packages. Each comes with JupyterLab, and pinning it here
 # as well would only let the two disagree.
-COMES_WITH_JUPYTERLAB = {"ipython", "traitlets", "pyyaml"}
+COMES_WITH_JUPYTERLAB = {"ipython", "packaging", "traitlets", "pyyaml"}
 
 
 def requirement_lines():
