@@ -26,6 +26,8 @@ def measure(notebooks, profile, readme):
         nb = nbformat.read(path, as_version=4)
         try:
             seconds, megabytes = render.measured_run(nb, path.parent, profile)
+            folder = render.environment(profile).get("VAE_DATA", str(ROOT / "data"))
+            render.name_data_folder(nb, folder)  # the ladder may say where it looked
             render.check_outputs(nb)
         except render.Refused as refused:
             sys.exit(f"{path.name}: {refused}")
