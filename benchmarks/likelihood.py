@@ -43,8 +43,8 @@ def main(rounds=3, draws=5000):
         rows.append([f"{images:,}", f"{each:,}", *best_and_median(seconds),
                      f"{rates[images, each]:,.0f}", megabytes[0], f"{grown:.0f}"])  # fmt: skip
     print_table(head, *rows)
-    hours = 10_000 * 5000 / rates[100, draws] / 3600
-    print(f"\n10,000 images with 5,000 draws each, at the third row's rate: {hours:.1f} hours.")
+    minutes = 10_000 * 5000 / rates[100, draws] / 60
+    print(f"\n10,000 images with 5,000 draws each, at the third row's rate: {minutes:.0f} minutes.")
     print_facts(rounds)
 
 

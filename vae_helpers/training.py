@@ -89,7 +89,8 @@ def fit(
     `"measured"`. `config`: anything worth keeping with the weights.
     `checkpoint`: a file written after each epoch. If it exists already, training goes on from
     there, to the same weights bit for bit (on a CPU) as if it had never stopped; a finished one
-    is only loaded.
+    is only loaded. One of another run (other settings, or a loss or schedule of another name) is
+    refused.
 
     Each epoch draws its batches and its noise from a seed of its own (`seed` and the epoch), so
     that the caller's random numbers are left alone. An interrupt (Ctrl-C, the stop button) ends
@@ -98,7 +99,8 @@ def fit(
     Returns `{"train": {term: [mean per epoch]}, "validation": {...}}`, nats per image (and
     `"measured"`, where `measure` is given); the
     training means run over the epoch while the weights change. Raises `ValueError` for bad
-    input, before anything is trained, and `OSError` for a checkpoint that cannot be written.
+    input, before anything is trained, and when training diverges (after that epoch; a checkpoint
+    keeps the one before), and `OSError` for a checkpoint that cannot be written.
     """
     check_model(model)
     check_whole(1, epochs=epochs, batch_size=batch_size)
