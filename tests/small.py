@@ -176,8 +176,10 @@ processes = multiprocessing.get_context("forkserver" if "forkserver" in methods 
 def start(job, *args):
     """Start `job(*args)` in a process of its own: a real one, that can be killed."""
     if "forkserver" in methods:
-        # What this module imports, and what an optimiser's first step does.
-        preload = ["vae_helpers.training", "vae_helpers.plots", "torchvision.datasets"]
+        # What this module imports, and what an optimiser's first step or a notebook's cell does:
+        # a stop in the midst of an import would leave it half done.
+        preload = ["vae_helpers.training", "vae_helpers.plots", "torchvision.datasets",
+                   "sklearn.datasets"]  # fmt: skip
         shell = ["nbformat", "IPython.core.interactiveshell", "papermill.clientwrap"]
         processes.set_forkserver_preload([*preload, *shell, "torch._dynamo"])
     process = processes.Process(target=job, args=args)

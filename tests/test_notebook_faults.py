@@ -9,20 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from cells import code_cells, lasting, run_cells
+from cells import WRITING, code_cells, lasting, run_cells, up_to
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-WRITING = ("04", "05", "06", "11", "12")  # they leave more than exercises.json
 
 
 def cells_of(number, until=""):
-    """All code cells of a notebook, or those to the first that has `until` in it."""
-    cells = [cell for part in code_cells(NOTEBOOKS[number]) for cell in part]
-    last = next((i for i, cell in enumerate(cells) if until and until in cell.source), len(cells))
-    return cells[: last + 1]
+    """All code cells of a notebook, or those to the last that has `until` in it."""
+    return up_to([cell for part in code_cells(NOTEBOOKS[number]) for cell in part], until)
 
 
 def wholly(numbers):
@@ -74,9 +71,7 @@ def test_a_missing_name_is_explained_and_stays_an_error():
     assert after.outputs[0].text == "3\n"
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(n, marks=[] if n == "02" else pytest.mark.full) for n in NOTEBOOKS]
-)
+@pytest.mark.parametrize("number", NOTEBOOKS)
 def test_cells_in_reverse_order_work_or_name_what_is_missing(number, tmp_path):
     first, later = code_cells(NOTEBOOKS[number])
     cells = [*first, *reversed(later)]
@@ -90,9 +85,11 @@ def test_cells_in_reverse_order_work_or_name_what_is_missing(number, tmp_path):
 # --- run all, restart, run all ---
 
 
-@pytest.mark.parametrize("number, until", [("06", "checkpoint="), *wholly(WRITING)])
-def test_a_second_run_in_the_same_folder_shows_the_same(number, until, tmp_path):
-    cells = cells_of(number, until)
+@pytest.mark.full
+@pytest.mark.parametrize("number", WRITING)
+def test_a_second_run_in_the_same_folder_shows_the_same(number, tmp_path):
+    """The whole of it; in test_notebooks.py, the cells that use what the first run left."""
+    cells = cells_of(number)
     runs = [run_cells(cells, tmp_path, {"VAE_RUNS": str(tmp_path / "runs")}) for _ in range(2)]
     assert [(source, text) for run in runs for source, error, text in run if error] == []
     for (source, _, first), (_, _, second) in zip(*runs, strict=True):
@@ -119,7 +116,7 @@ def course(tmp_path):
         folder.chmod(0o755)
 
 
-@pytest.mark.parametrize("number, until", [("06", "checkpoint="), *wholly(["00", *WRITING])])
+@pytest.mark.parametrize("number, until", [("00", ""), *WRITING.items(), *wholly(WRITING)])
 def test_a_read_only_course_runs_to_its_end_and_says_that_nothing_is_kept(number, until, course):
     cells, variables = cells_of(number, until), {"VAE_DATA": str(course / "data")}
     seen = run_cells(cells, course / "notebooks", variables, no_root=True)

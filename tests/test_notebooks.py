@@ -19,7 +19,7 @@ from vae_helpers.exercises import EXERCISES
 import nbformat
 import papermill
 import pytest
-from cells import EachCellTwice
+from cells import WRITING, EachCellTwice, lasting, run_cells, shown, up_to
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -454,7 +454,8 @@ def test_papermill_run_of_the_handout_and_its_solutions(path, tmp_path, monkeypa
     """No claim hangs on the seed or the folder, and the unsolved edition runs to its end.
 
     One run for both: the unsolved edition from top to bottom, and after it the solutions. A cell
-    run twice in a row shows the same twice, and nothing but what `LEAVES` lists stays behind.
+    run twice in a row shows the same twice, and nothing but what `LEAVES` lists stays behind. A
+    second run, in a new process and the same folder, shows the same as the first.
     """
     given, folder = tmp_path / "given", tmp_path / "mon cours é 学"
     given.mkdir()
@@ -467,15 +468,22 @@ def test_papermill_run_of_the_handout_and_its_solutions(path, tmp_path, monkeypa
     nb = run(given / path.name, folder, monkeypatch, PROFILE="smoke", SEED=1)
     errors = [f"cell {n}: {o.evalue}" for n, o in outputs(nb) if o.output_type == "error"]
     assert not errors, errors
-    shown = "".join(o.get("text", "") for _, o in outputs(nb))
-    assert "> smoke <" in shown, "choose_profile did not get PROFILE"
+    printed = "".join(o.get("text", "") for _, o in outputs(nb))
+    assert "> smoke <" in printed, "choose_profile did not get PROFILE"
     ids = [id for id in EXERCISES if id[:2] == path.stem[:2]]
-    assert shown.count(": not yet. Not written yet") == len(ids)
-    assert [id for id in ids if f"{id}: right." not in shown] == []
+    assert printed.count(": not yet. Not written yet") == len(ids)
+    assert [id for id in ids if f"{id}: right." not in printed] == []
     render.check_widgets(nb)
     left = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
     expected = {f"runs/{name}" for name in LEAVES.get(path.stem[:2], ())}
     assert left == {path.name, *expected, *(["runs/exercises.json"] if ids else [])}
+    if expected:
+        cells = [cell for cell in render.code_cells(nb) if "solution" not in tags(cell)]
+        cells = up_to(cells, WRITING[path.stem[:2]])
+        again = run_cells(cells, folder, {"VAE_RUNS": str(folder / "runs")})
+        for cell, (source, error, text) in zip(cells, again, strict=True):
+            assert error is None, text
+            assert lasting(source, text) == lasting(source, shown(cell)), source
 
 
 @pytest.mark.full
