@@ -22,14 +22,6 @@ from traitlets.config import Config
 
 MARKDOWN = "text/markdown"
 LONGEST = 300  # seconds for all cells of a notebook
-# Notebooks that leave more than exercises.json, and what stands in the last cell that uses it.
-WRITING = {
-    "04": "save_checkpoint(path",
-    "05": "05_iwae_",
-    "06": "checkpoint=",
-    "11": "save_winner(path",
-    "12": "12_onnx",
-}
 # Lines that differ from run to run (12: a graph that draws and knows no seed), and cells that speak
 # of little but time.
 ASIDE = re.compile(r".*(\d (s|min)\b|already trained, loaded|Panel object|same seed, twice).*\n?")
