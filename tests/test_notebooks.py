@@ -55,7 +55,7 @@ LEAVES = {
     )},
 }  # fmt: skip
 # Notebooks that go on from what an earlier run left, and what stands in the last cell that does.
-RESUMING = {"05": "05_iwae_", "06": "checkpoint=", "11": "save_winner(path"}
+RESUMING = {"05": "05_iwae_", "06": "checkpoint=", "11": "11_study.db"}
 LONGEST_CELL = 40  # lines: more than that is no longer one screen
 SLIDE_TYPES = {"slide", "subslide", "fragment", "notes", "skip", "-"}
 WEB = ("http://", "https://", "//")
