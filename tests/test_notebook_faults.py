@@ -129,6 +129,15 @@ def test_a_read_only_course_runs_to_its_end_and_says_that_nothing_is_kept(number
     assert sorted(course.rglob("*")) == [course / "notebooks"]
 
 
+def test_a_folder_for_checkpoints_that_exists_and_cannot_be_written(course, tmp_path):
+    folder = course / "notebooks"
+    code = "from vae_helpers.training import runs_folder\nprint(runs_folder() == runs_folder())"
+    cells, variables = [new_code_cell(code)], {"VAE_RUNS": str(folder)}
+    ((_, error, text),) = run_cells(cells, tmp_path, variables, no_root=True)
+    assert error is None and text.endswith("True\n")
+    assert f"{folder} cannot be written (it is read-only)" in text
+
+
 # --- the stop button ---
 
 STOP = """
