@@ -194,6 +194,9 @@ def test_a_latent_is_active_where_the_mean_of_q_varies_over_images(images):
     torch.testing.assert_close(variance, torch.tensor([1.0, 0.01, 0.0]) * 12 / 11)
     assert active.tolist() == [True, True, False]
     assert active_units(model, images, threshold=0.5)[0].tolist() == [True, False, False]
+    for threshold in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"^threshold is (nan|inf); expected a finite number"):
+            active_units(model, images, threshold=threshold)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 1000])
