@@ -23,11 +23,6 @@ def cells_of(number, until=""):
     return up_to([cell for part in code_cells(NOTEBOOKS[number]) for cell in part], until)
 
 
-def wholly(numbers):
-    """Cases of whole notebooks, too dear for every run of the suite."""
-    return [pytest.param(number, "", marks=pytest.mark.full) for number in numbers]
-
-
 def execute(sources, **options):
     """The cells after a run in a real kernel."""
     nb = new_notebook(cells=[new_code_cell(source) for source in sources])
@@ -100,8 +95,10 @@ def test_a_second_run_in_the_same_folder_shows_the_same(number, tmp_path):
 # --- a course that only its owner can write ---
 
 
-# Of the others test_notebooks.py shows that what they write goes into the folder of runs, too.
+# To the last cell that writes. Of the others test_notebooks.py shows that all they write goes into
+# the folder of runs, too.
 PARTLY = {"00": "load_images(", "04": "save_checkpoint(path", "06": "checkpoint="}
+WHOLLY = [pytest.param(number, "", marks=pytest.mark.full) for number in WRITING]
 READ_ONLY = "Checkpoints are not kept: ../runs cannot be written"
 
 
@@ -119,7 +116,7 @@ def course(tmp_path):
         folder.chmod(0o755)
 
 
-@pytest.mark.parametrize("number, until", [*PARTLY.items(), *wholly(WRITING)])
+@pytest.mark.parametrize("number, until", [*PARTLY.items(), *WHOLLY])
 def test_a_read_only_course_runs_to_its_end_and_says_that_nothing_is_kept(number, until, course):
     cells, variables = cells_of(number, until), {"VAE_DATA": str(course / "data")}
     seen = run_cells(cells, course / "notebooks", variables, no_root=True)
