@@ -715,6 +715,26 @@ def test_a_failing_save_costs_neither_the_training_nor_the_last_checkpoint(
     assert quick_fit(small_vae(), x, epochs=4, checkpoint=path) == history
 
 
+def test_another_program_that_saves_under_the_same_name_meanwhile_spoils_nothing(
+    tmp_path, monkeypatch
+):
+    path, ours, theirs, loaded = tmp_path / "model.pt", *(small_vae(seed=n) for n in range(3))
+    fsync, pid = os.fsync, os.getpid()
+
+    def another_program(descriptor):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fsync)
+            patch.setattr(os, "getpid", lambda: pid + 1)
+            save_checkpoint(path, theirs)
+        load_checkpoint(path, loaded)
+        assert same_weights(loaded, theirs)
+
+    monkeypatch.setattr(os, "fsync", another_program)
+    save_checkpoint(path, ours)
+    load_checkpoint(path, loaded)
+    assert same_weights(loaded, ours) and list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the file size limit of POSIX")
 def test_a_disk_that_is_really_full_costs_neither_training_nor_checkpoint(tmp_path, images, capsys):
     import resource
