@@ -20,6 +20,7 @@ import nbformat
 import papermill
 import pytest
 from cells import EachCellTwice, lasting, run_cells, shown, up_to
+from nbformat.v4 import new_code_cell
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -56,6 +57,14 @@ LEAVES = {
 }  # fmt: skip
 # Notebooks that go on from what an earlier run left, and what stands in the last cell that does.
 RESUMING = {"05": "05_iwae_", "06": "checkpoint=", "11": "11_study.db"}
+# Each panel's sliders at whole numbers, which a page sends as ints.
+MOVE_SLIDERS = """
+import gc, math
+from vae_helpers.widgets import Panel
+for panel in [o for o in gc.get_objects() if issubclass(type(o), Panel) and "ranges" in o.spec]:
+    for end in (1, 2):
+        panel.values = [math.trunc(limits[end]) for limits in panel.spec["ranges"]]
+"""
 LONGEST_CELL = 40  # lines: more than that is no longer one screen
 SLIDE_TYPES = {"slide", "subslide", "fragment", "notes", "skip", "-"}
 WEB = ("http://", "https://", "//")
@@ -458,8 +467,9 @@ def test_papermill_run_of_the_handout_and_its_solutions(path, tmp_path, monkeypa
     """No claim hangs on the seed or the folder, and the unsolved edition runs to its end.
 
     One run for both: the unsolved edition from top to bottom, and after it the solutions. A cell
-    run twice in a row shows the same twice, and nothing but what `LEAVES` lists stays behind. A
-    second run, in a new process and the same folder, goes on from it and shows the same.
+    run twice in a row shows the same twice, the sliders move, and nothing but what `LEAVES` lists
+    stays behind. A second run, in a new process and the same folder, goes on from it and shows the
+    same.
     """
     given, folder = tmp_path / "given", tmp_path / "mon cours é 学"
     given.mkdir()
@@ -467,7 +477,7 @@ def test_papermill_run_of_the_handout_and_its_solutions(path, tmp_path, monkeypa
     handouts.hand_out(path, given)
     handout = read(given / path.name)
     solutions = [cell for cell in render.code_cells(read(path)) if "solution" in tags(cell)]
-    handout.cells += solutions
+    handout.cells += [new_code_cell(MOVE_SLIDERS), *solutions]
     nbformat.write(handout, given / path.name)
     nb = run(given / path.name, folder, monkeypatch, PROFILE="smoke", SEED=1)
     errors = [f"cell {n}: {o.evalue}" for n, o in outputs(nb) if o.output_type == "error"]

@@ -57,6 +57,8 @@ def sliders(render, ranges, alt, random=None, steps=15, zoom=1, whole=()):
     start)}`, in the order of render's arguments; `alt`: what the picture shows; `random() ->
     values` adds a button; `zoom`: screen pixels for each pixel of the picture; `whole`: labels of
     the sliders that have whole numbers only.
+    Where a slider stands at a whole number, the page sends an int: `torch.tensor([value])` needs a
+    `dtype`.
 
     The panel draws `steps` frames a slider for its life without a kernel: for one or two sliders
     all combinations, for more one row a slider with the others at their start. Raises `ValueError`
