@@ -62,8 +62,9 @@ MOVE_SLIDERS = """
 import gc, math
 from vae_helpers.widgets import Panel
 for panel in [o for o in gc.get_objects() if issubclass(type(o), Panel) and "ranges" in o.spec]:
-    for end in (1, 2):
-        panel.values = [math.trunc(limits[end]) for limits in panel.spec["ranges"]]
+    ranges = panel.spec["ranges"]
+    panel.values = [math.ceil(low) for _, low, _, _ in ranges]
+    panel.values = [math.floor(high) for _, _, high, _ in ranges]
 """
 LONGEST_CELL = 40  # lines: more than that is no longer one screen
 SLIDE_TYPES = {"slide", "subslide", "fragment", "notes", "skip", "-"}
