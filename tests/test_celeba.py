@@ -248,7 +248,7 @@ def test_an_unknown_name_is_an_error_that_lists_the_known_ones(name):
 
 @pytest.mark.parametrize("limit", [0, -1, 2.5, "10", True])
 def test_a_limit_that_is_no_count_is_refused(limit):
-    message = f"limit is {limit!r}; expected a whole number, at least 1, or None"
+    message = f"limit is {limit!r}; expected a whole number, at least 1"
     with pytest.raises(ValueError, match=re.escape(message)):
         load_faces("drawn-faces", limit=limit)
 

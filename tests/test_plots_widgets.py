@@ -497,6 +497,22 @@ def test_numbers_of_numpy_and_torch_set_a_slider():
     assert panel.values == [1, 0.5] and isinstance(panel.values[0], int)
 
 
+def test_render_gets_ints_for_whole_sliders_and_floats_for_all_others():
+    """A page sends 2 for 2.0, and ranges are often written without a point."""
+    seen = []
+
+    def render(*values):
+        seen.append(values)
+        return solid(0)
+
+    panel = sliders(render, {"a": (0, 2, 1), "n": (0, 2, 1)}, "alt", whole="n")
+    panel.values = [2, 2]
+    panel.stored()
+    panel.still()
+    assert len(seen) > 40
+    assert all(type(a) is float and type(n) is int for a, n in seen)
+
+
 @pytest.mark.parametrize("limits", [(1, 0, 0.5), (0, 1, 2), (0, 0, 0), (0, 1, float("nan"))])
 def test_an_impossible_range_is_an_error_that_names_its_label(limits):
     with pytest.raises(ValueError, match=r"ranges\['mu'\] is .*expected low <= start <= high"):

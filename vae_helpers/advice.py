@@ -3,9 +3,9 @@
 import sys
 
 ADVICE = (
-    "`{name}` is used here, but no cell has made it yet. Run the cells above first "
-    "(Run > Run All Above Selected Cell), then this one again.\n"
-    "If it is a name of your own, look at its spelling; if it is a module, import it."
+    "`{name}` is used here, but no cell has made it yet.\n"
+    "Run the cells above first (Run > Run All Above Selected Cell), then this one.\n"
+    "If it is a name of your own, look at its spelling; a module must be imported."
 )
 
 

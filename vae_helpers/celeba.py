@@ -1,7 +1,6 @@
 """Faces at 64x64 with attributes: CelebA from a folder or by download, else drawn ones."""
 
 import hashlib
-import numbers
 import os
 import shutil
 import sys
@@ -11,7 +10,7 @@ from typing import NamedTuple
 from urllib.error import HTTPError
 
 from vae_helpers import faces
-from vae_helpers.checks import brief, check_number
+from vae_helpers.checks import brief, check_whole
 from vae_helpers.data import announce, data_folder
 
 import numpy as np
@@ -77,7 +76,7 @@ def load_faces(name="celeba", root=None, limit=10_000):
     if not isinstance(name, str) or name not in NAMES:
         raise ValueError(f"name is {brief(name)}; expected one of {', '.join(map(repr, NAMES))}")
     if limit is not None:
-        check_number("a whole number, at least 1, or None", _is_count, limit=limit)
+        check_whole(1, limit=limit)
     if name == "drawn-faces":
         return announce(_draw(root, limit), "Drawn faces, as asked")
     folder = data_folder(root)
@@ -103,10 +102,6 @@ def load_faces(name="celeba", root=None, limit=10_000):
     else:
         return _read(folder, limit, "celeba-download", "CelebA by torchvision's download")
     return announce(_draw(root, limit), f"Drawn faces instead of CelebA: {reason}. {remedy}")
-
-
-def _is_count(value):
-    return isinstance(value, numbers.Integral) and value >= 1
 
 
 def _sizes(limit):

@@ -23,8 +23,15 @@ def check_number(expected="a finite number", ok=lambda value: True, **values):
     """Each value is a finite number for which `ok(value)` holds; `expected` says so in words."""
     for name, value in values.items():
         number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not number or not -1e300 < value < 1e300 or not ok(value):  # NaN is not, either
+        if not number or not _is_finite(value) or not ok(value):
             raise ValueError(f"{name} is {brief(value)}; expected {expected}")
+
+
+def _is_finite(value):
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond all floats
+        return False
 
 
 def check_positive(**values):

@@ -56,9 +56,7 @@ def sliders(render, ranges, alt, random=None, steps=15, zoom=1, whole=()):
     `render(*values) -> PNG bytes`, always of one size; `ranges`: a dict `{label: (low, high,
     start)}`, in the order of render's arguments; `alt`: what the picture shows; `random() ->
     values` adds a button; `zoom`: screen pixels for each pixel of the picture; `whole`: labels of
-    the sliders that have whole numbers only.
-    Where a slider stands at a whole number, the page sends an int: `torch.tensor([value])` needs a
-    `dtype`.
+    the sliders that have whole numbers only (render gets an int for these, a float for the others).
 
     The panel draws `steps` frames a slider for its life without a kernel: for one or two sliders
     all combinations, for more one row a slider with the others at their start. Raises `ValueError`
@@ -82,9 +80,12 @@ def sliders(render, ranges, alt, random=None, steps=15, zoom=1, whole=()):
     ranges = {label: _limits(label, limits, label in whole) for label, limits in ranges.items()}
 
     def exact(values):
-        return [int(v) if label in whole else v for label, v in zip(ranges, values, strict=True)]
+        # A page sends 2 for 2.0: `torch.tensor([2])` would be of whole numbers.
+        return [
+            int(v) if label in whole else float(v) for label, v in zip(ranges, values, strict=True)
+        ]
 
-    starts = exact([start for _, _, start in ranges.values()])
+    starts = [start for _, _, start in ranges.values()]
     try:
         png = render(*starts)
     except TypeError as error:
@@ -139,6 +140,8 @@ def _limits(label, limits, whole):
     """Low, high and start of a slider as Python's own numbers."""
     try:
         low, high, start = (n.item() if hasattr(n, "item") else n for n in limits)
+        if not whole:
+            low, high, start = float(low), float(high), float(start)
         right = low <= start <= high and low < high and math.isfinite(high - low)
     except (TypeError, ValueError, RuntimeError, OverflowError):  # not three, or no numbers
         right = False
