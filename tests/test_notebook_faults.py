@@ -71,7 +71,7 @@ def test_a_missing_name_is_explained_and_stays_an_error():
 def test_cells_in_reverse_order_work_or_name_what_is_missing(number, tmp_path):
     first, later = code_cells(NOTEBOOKS[number])
     cells = [*first, *reversed(later)]
-    seen = run_cells(cells, tmp_path, {"VAE_RUNS": str(tmp_path / "runs")}, seconds=0.5)
+    seen = run_cells(cells, tmp_path, {"VAE_RUNS": str(tmp_path / "runs")}, seconds=0.3)
     assert len(seen) == len(cells)
     for source, error, text in seen:
         explained = error == "NameError" and "no cell has made it yet" in text

@@ -266,7 +266,7 @@ def test_what_a_widget_has_caught_is_refused():
     nb = with_outputs()
     state = {"a": {"state": {"value": 3}}, "b": {"state": {"outputs": [error]}}}
     nb.metadata["widgets"] = {render.WIDGET_STATE: {"state": state}}
-    with pytest.raises(render.Refused, match="(?s)a widget's callback raised.*ValueError: lost"):
+    with pytest.raises(render.Refused, match=r"(?s)a widget's callback raised.*ValueError: lost"):
         render.check_outputs(nb)
 
 
