@@ -260,8 +260,8 @@ def test_refused_notebook_stays_as_it_was(tmp_path, source, message):
 
 
 def test_what_a_widget_has_caught_is_refused():
-    """As nbclient stores it. Not run: it answers an Output widget on the socket on which it awaits
-    the cell's reply, and has waited for ever."""
+    """As nbclient stores it. Not run: nbclient answers an Output widget on the socket on which it
+    awaits the cell's reply, and now and then waits for ever (its issue 312)."""
     error = new_output("error", ename="ValueError", evalue="lost", traceback=["ValueError: lost"])
     nb = with_outputs()
     state = {"a": {"state": {"value": 3}}, "b": {"state": {"outputs": [error]}}}
