@@ -2,6 +2,7 @@
 
 import re
 
+from vae_helpers.checks import brief
 from vae_helpers.data import binarize, load_images
 from vae_helpers.losses import bernoulli_nll, gaussian_nll, kl_divergence, negative_elbo
 from vae_helpers.metrics import (
@@ -171,11 +172,12 @@ def test_a_count_that_is_not_positive_is_refused_before_training(argument, value
 
 
 @pytest.mark.parametrize("argument", ["lr", "clip"])
-@pytest.mark.parametrize("value", [0, -1e-3, float("nan")])
+@pytest.mark.parametrize("value", [0, -1e-3, float("nan"), float("inf"), 10**309])
 def test_a_rate_or_limit_that_is_not_positive_is_refused_before_training(
     argument, value, vae, images
 ):
-    with pytest.raises(ValueError, match=f"{argument} is {value}; expected a positive number"):
+    message = f"{argument} is {brief(value)}; expected a positive number"
+    with pytest.raises(ValueError, match=message):
         fit(vae, images, loss=never, **{argument: value})
 
 
