@@ -172,7 +172,9 @@ def test_a_count_that_is_not_positive_is_refused_before_training(argument, value
 
 
 @pytest.mark.parametrize("argument", ["lr", "clip"])
-@pytest.mark.parametrize("value", [0, -1e-3, float("nan"), float("inf"), 10**309])
+@pytest.mark.parametrize(
+    "value", [0, -1e-3, float("nan"), float("inf"), pytest.param(10**309, id="beyond")]
+)
 def test_a_rate_or_limit_that_is_not_positive_is_refused_before_training(
     argument, value, vae, images
 ):
