@@ -103,10 +103,17 @@ def cells_job(sources, folder, variables, no_root, seconds, answers):
     os.chdir(folder)
     if no_root and os.getuid() == 0:
         give_up_writing_anywhere()
-    if seconds:
-        signal.signal(signal.SIGVTALRM, signal.default_int_handler)
     shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     advice.register()  # a kernel imports vae_helpers when IPython is there; here it was before
+
+    def stop_the_cell(_, frame):
+        """Only while its own code runs: not while IPython shows its error."""
+        while frame and frame.f_globals is not shell.user_global_ns:
+            frame = frame.f_back
+        if frame:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGVTALRM, stop_the_cell)
     seen, limit = [], 0
     for source in sources:
         if limit:

@@ -248,6 +248,13 @@ def test_the_data_folder_of_this_machine_becomes_data(tmp_path, monkeypatch):
     [
         ("print(1)\nraise OSError('no such thing')", "cell 0 raised.*OSError: no such thing"),
         ("import warnings\nwarnings.warn('careful')", "cell 0 wrote to stderr.*careful"),
+        # Put there, not caught: nbclient answers an Output widget that catches something on the
+        # socket on which it awaits the cell's reply, and may wait for ever (its issue 312).
+        (
+            "import ipywidgets\nipywidgets.Output(outputs=[{'output_type': 'error', 'ename': "
+            "'ValueError', 'evalue': 'lost', 'traceback': ['ValueError: lost']}]);",
+            "a widget's callback raised.*ValueError: lost",
+        ),
         ("print('x' * 2_000_000)", "at most 1,500,000"),
     ],
 )
@@ -257,17 +264,6 @@ def test_refused_notebook_stays_as_it_was(tmp_path, source, message):
     with pytest.raises(render.Refused, match=f"(?s){message}"):
         render.render(path)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
-
-
-def test_what_a_widget_has_caught_is_refused():
-    """As nbclient stores it. Not run: nbclient answers an Output widget on the socket on which it
-    awaits the cell's reply, and now and then waits for ever (its issue 312)."""
-    error = new_output("error", ename="ValueError", evalue="lost", traceback=["ValueError: lost"])
-    nb = with_outputs()
-    state = {"a": {"state": {"value": 3}}, "b": {"state": {"outputs": [error]}}}
-    nb.metadata["widgets"] = {render.WIDGET_STATE: {"state": state}}
-    with pytest.raises(render.Refused, match=r"(?s)a widget's callback raised.*ValueError: lost"):
-        render.check_outputs(nb)
 
 
 def test_without_mnist_nothing_is_rendered(tmp_path, capsys):
